@@ -1,0 +1,37 @@
+# `make demo` makes pictures, `make test` checks everything; each sets up its own .venv in a fresh clone.
+PYTHON ?= python3
+# Where to look for the small CPU build of torch first; pip goes on without it if it cannot be reached.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint clean
+
+demo: .venv/run.stamp
+	$(BIN)/fouriscale demo --out outputs/demo
+
+test: .venv/dev.stamp lint
+	$(BIN)/python -m pytest
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+.venv/torch.stamp:
+	$(PYTHON) -m venv .venv
+	$(PIP) --retries 0 --timeout 10 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	@touch $@
+
+.venv/run.stamp: .venv/torch.stamp requirements/run.txt pyproject.toml
+	$(PIP) -r requirements/run.txt
+	$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt requirements/dev-no-deps.txt
+	$(PIP) -r requirements/dev.txt
+	$(PIP) --no-deps -r requirements/dev-no-deps.txt
+	@touch $@
+
+clean:
+	rm -rf .venv outputs build dist

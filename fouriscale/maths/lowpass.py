@@ -1,0 +1,122 @@
+"""The low-pass filter of FouriScale (paper, section 3.2 and 3.4), as two small matrix products.
+
+A mask over the FFT of a zero-padded feature map, of which only the real part of the inverse transform and only the
+top-left, unpadded corner is kept. Since the mask is an outer product of two axis masks, the whole filter is
+``Re(A_h)·X·Re(A_w)ᵀ − Im(A_h)·X·Im(A_w)ᵀ`` with A the leading block of
+the circulant matrix that the axis mask stands for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+Kind = Literal["strong", "weak"]
+
+
+def roll_off(kind: Kind, length: int, scale: float) -> float:
+    """Width R of the mask's slope in samples.
+
+    Many annealing steps put the weak width on an integer boundary, so the floor divisions and their order are part of
+    the definition (float64 throughout).
+    """
+    if kind == "strong":
+        return max(length // 8, 1)
+    return (scale - 1) * length // (2 * scale)
+
+
+def half_mask(kind: Kind, length: int, scale: float, stopband: float) -> np.ndarray:
+    """Gains for the frequencies 0 … length/2 − 1 of one axis, float64, (length // 2,).
+
+    length: even number of samples on the padded axis. scale: how many times the axis exceeds the training size, ≥ 1.
+    stopband: the gain that is left beyond the slope, in [0, 1].
+    """
+    half = length // 2
+    slope = roll_off(kind, length, scale)
+    if slope == 0:
+        return np.ones(half)
+    j = np.arange(half, dtype=np.float64)
+    return np.clip((1.0 - stopband) / slope * (half / scale + 1.0 - j) + 1.0, stopband, 1.0)
+
+
+def axis_mask(kind: Kind, length: int, scale: float, stopband: float) -> np.ndarray:
+    """The full axis mask in fftshift order, float64, (length,): the half mask mirrored about length/2 − ½."""
+    half = half_mask(kind, length, scale, stopband)
+    return np.concatenate([half[::-1], half])
+
+
+def _circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
+    """Leading (size, size) block of the complex circulant matrix that applies `mask` (fftshift order) on its axis."""
+    kernel = np.fft.ifft(np.fft.ifftshift(mask))
+    index = np.arange(size)
+    return kernel[(index[:, None] - index[None, :]) % len(mask)]
+
+
+@dataclass(frozen=True)
+class FilterSpec:
+    """One filter: which mask, over which padded periods, for which feature size. Hashable, so it keys the cache."""
+
+    kind: Kind
+    scale: float
+    stopband: float
+    periods: tuple[int, int]  # height, width of the padded feature map, both even
+    size: tuple[int, int]  # height, width of the feature map itself
+
+    @property
+    def is_identity(self) -> bool:
+        """True where both axis masks are 1 everywhere, which small scales give on small feature maps."""
+        return all((half_mask(self.kind, n, self.scale, self.stopband) == 1.0).all() for n in self.periods)
+
+
+class LowPass:
+    """A filter made ready on a device. Calling it maps (n, channels, h, w) to the same shape and dtype."""
+
+    def __init__(self, spec: FilterSpec, device: torch.device):
+        self.spec = spec
+        self.is_identity = spec.is_identity
+        blocks = [
+            _circulant_block(axis_mask(spec.kind, n, spec.scale, spec.stopband), s)
+            for n, s in zip(spec.periods, spec.size, strict=True)
+        ]
+
+        def matrix(values: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
+
+        self._left = (matrix(blocks[0].real), matrix(blocks[0].imag))
+        self._right = (matrix(blocks[1].real.T), matrix(-blocks[1].imag.T))
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Filter in float32 whatever the dtype: FFT-like sums lose too much in 16 bits."""
+        if self.is_identity:
+            return x
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x.float()
+            real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
+            imaginary = torch.matmul(self._left[1], torch.matmul(wide, self._right[1]))
+            return real.add_(imaginary).to(x.dtype)
+
+
+class FilterCache:
+    """The filters used last, at most `limit` of them: annealing makes new ones at every step."""
+
+    def __init__(self, limit: int = 32):
+        self._limit = limit
+        self._made: OrderedDict[tuple[FilterSpec, torch.device], LowPass] = OrderedDict()
+
+    def get(self, spec: FilterSpec, device: torch.device) -> LowPass:
+        """The filter for `spec` on `device`, made at need."""
+        key = (spec, device)
+        if key in self._made:
+            self._made.move_to_end(key)
+        else:
+            self._made[key] = LowPass(spec, device)
+            if len(self._made) > self._limit:
+                self._made.popitem(last=False)
+        return self._made[key]
+
+    def __len__(self) -> int:
+        return len(self._made)

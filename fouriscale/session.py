@@ -1,0 +1,177 @@
+"""The life of the hooks: attach … close, and nothing left behind."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from .maths.lowpass import FilterCache
+from .maths.schedule import Progress, progress_of_timestep
+from .planning import Plan
+from .unet.conv_hook import Call, ConvHook, CurrentCall
+from .unet.rows import RowMap, check_labels
+from .unet.twins import TwinSharing
+
+
+class Session:
+    """Hooks on one UNet, by one plan. Made by `attach`; use it as a context manager or call `close`.
+
+    rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
+    progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
+    history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
+    """
+
+    def __init__(self, unet: torch.nn.Module, plan: Plan, rows: Sequence[str] | None = ("uncond", "cond")):
+        self.plan = plan
+        self.progress: Progress | None = None
+        self.calls = 0
+        self.history: deque[tuple[Progress, float]] = deque(maxlen=1000)
+        self.closed = False
+        self.rows = rows
+        self._unet = unet
+        self._current = CurrentCall()
+        self._filters = FilterCache()
+        self._convs: list[ConvHook] = []
+        self._handles: list[RemovableHandle] = []
+        self._outer: Session | None = None
+
+    @property
+    def rows(self) -> tuple[str, ...] | None:
+        """Labels of equal chunks of the batch, or None."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, labels: Sequence[str] | None) -> None:
+        self._rows = check_labels(labels)
+
+    @property
+    def hooks(self) -> int:
+        """Number of hooks that are attached now."""
+        return len(self._handles)
+
+    def attach(self) -> Session:
+        """Register all hooks. A session that is already on this UNet rests until this one is closed."""
+        if self._handles or self.closed or not self.plan.active:
+            return self
+        self._outer = _session_on(self._unet)
+        if self._outer is not None:
+            self._outer._detach()
+        try:
+            self._register()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _register(self) -> None:
+        unet, keep = self._unet, self._handles.extend
+        keep([unet.register_forward_pre_hook(self._before, with_kwargs=True)])
+        keep([unet.register_forward_hook(self._after, always_call=True)])
+        for layer in self.plan.layers:
+            conv = ConvHook(layer, self.plan, self._current, self._filters)
+            self._convs.append(conv)
+            keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
+        if self.plan.settings.guidance:
+            for path in self.plan.shared:
+                keep(TwinSharing(self._current).attach(unet.get_submodule(path)))
+            for path in self.plan.attention:
+                for projection in ("to_q", "to_k"):
+                    keep(TwinSharing(self._current).attach(unet.get_submodule(f"{path}.{projection}")))
+
+    def _detach(self) -> None:
+        self._reset()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._convs.clear()
+
+    def close(self) -> None:
+        """Remove every hook and restore every attribute. Safe to call twice, and at any moment."""
+        self._detach()
+        self._filters = FilterCache()
+        outer, self._outer = self._outer, None
+        if not self.closed and outer is not None and not outer.closed:
+            outer._register()
+        self.closed = True
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _reset(self) -> None:
+        self._current.value = None
+        for conv in self._convs:
+            conv.restore()
+
+    def _before(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._reset()
+        sample = args[0] if args else kwargs["sample"] if "sample" in kwargs else kwargs["x"]
+        progress = self._progress(args, kwargs)
+        dilation = self.plan.dilation_at(progress)
+        self.history.append((progress, dilation))
+        if dilation <= 1.0 or not self._fits(sample):
+            return None
+        rows = None
+        if self.plan.settings.guidance and self._rows is not None:
+            rows = RowMap.of(self._rows, sample.shape[0])
+        self.calls += 1
+        if rows is None or not rows.cond:
+            self._current.value = Call(dilation, None)
+            return None
+        self._current.value = Call(dilation, rows)
+        return rows.append(args), rows.append(kwargs)
+
+    def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        call = self._current.value
+        self._reset()
+        if call is None or call.rows is None or output is None:  # None: the forward raised
+            return None
+        return call.rows.fold(output)
+
+    def _progress(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Progress:
+        if self.progress is not None:
+            return self.progress
+        timestep = args[1] if len(args) > 1 else kwargs["timestep"] if "timestep" in kwargs else kwargs["timesteps"]
+        if isinstance(timestep, torch.Tensor):
+            timestep = timestep.flatten()[0].item()
+        return progress_of_timestep(timestep)
+
+    def _fits(self, sample: torch.Tensor) -> bool:
+        width, height = self.plan.size
+        if tuple(sample.shape[-2:]) == (height // 8, width // 8):
+            return True
+        warnings.warn(
+            f"FouriScale was planned for {width}×{height} pixels but the UNet was called with a latent of "
+            f"{sample.shape[-1]}×{sample.shape[-2]} ({8 * sample.shape[-1]}×{8 * sample.shape[-2]} pixels): left plain",
+            stacklevel=2,
+        )
+        return False
+
+
+def _session_on(unet: torch.nn.Module) -> Session | None:
+    """The session whose hooks are on `unet` now, found by looking at the hooks themselves."""
+    for hook in unet._forward_pre_hooks.values():
+        owner = getattr(hook, "__self__", None)
+        if isinstance(owner, Session):
+            return owner
+    return None
+
+
+def attach(unet: torch.nn.Module, plan: Plan, rows: Sequence[str] | None = ("uncond", "cond")) -> Session:
+    """Hook `unet` by `plan` and return the session, which must be closed (or used with ``with``).
+
+    rows: labels of equal chunks of the batch that the UNet will be called with. The call returns the same rows: uncond
+    as it is, cond replaced by its weak estimate (paper, section 3.4). A plan that does nothing attaches nothing.
+    Raises RowsError for bad labels.
+    """
+    return Session(unet, plan, rows).attach()
