@@ -126,8 +126,8 @@ class Plan:
 def plan(unet: torch.nn.Module, width: int, height: int, settings: Settings | None = None) -> Plan:
     """Plan for `unet` at width × height pixels.
 
-    Raises UnsupportedModelError for a module that is no SD 1.x, 2.x or XL UNet, SettingsError for settings that do not
-    fit it, ValueError for a size that no UNet can take.
+    Raises UnsupportedModelError for a module that is no SD 1.x, 2.x or XL UNet, SettingsError for settings or
+    a size that do not fit it.
     """
     return plan_structure(describe(unet), width, height, settings)
 

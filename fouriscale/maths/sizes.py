@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ..errors import SettingsError
+
 Size = tuple[int, int]  # width, height in pixels
 
 # SDXL's training sizes, height × width, from the widest to the tallest (SDXL report, appendix I).
@@ -60,10 +62,10 @@ def padded_period(feature: int, base: float, scale: int) -> int:
 
 
 def check_picture_size(width: int, height: int) -> None:
-    """Raise ValueError unless both sides are multiples of 8 from 64 to 16384 pixels."""
+    """Raise SettingsError unless both sides are multiples of 8 from 64 to 16384 pixels."""
     for name, side in (("width", width), ("height", height)):
         if not isinstance(side, int) or side % 8 or not 64 <= side <= 16384:
-            raise ValueError(f"{name} = {side!r} is not allowed: a multiple of 8 from 64 to 16384 pixels")
+            raise SettingsError(name, side, "a multiple of 8 from 64 to 16384 pixels")
 
 
 def megapixels(size: Size) -> float:

@@ -1,0 +1,5 @@
+"""`python -m fouriscale` is the `fouriscale` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""One picture from a pipeline, plain or with FouriScale, and the settings to write into it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from .. import infotext
+from ..hosts.diffusers import attached
+from ..planning import Plan
+from ..settings import Settings
+
+METHODS = ("plain", "fouriscale")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one picture is made from. settings: None means plain. preset: its name, for the picture's text."""
+
+    prompt: str
+    width: int
+    height: int
+    seed: int
+    settings: Settings | None
+    negative: str = ""
+    steps: int = 50
+    cfg: float = 7.5
+    eta: float = 1.0
+    scheduler: str = "ddim"
+    preset: str | None = None
+    model: str = "bundled"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished picture. latents: (1, 4, h, w) as the UNet made them. seconds: sampling only, without the decoder."""
+
+    image: Image.Image
+    latents: torch.Tensor
+    seconds: float
+    plan: Plan
+    parameters: str
+
+
+def sample(pipe: Any, request: Request, progress: bool = True) -> Result:
+    """Make one picture. Raises what planning raises, before any step is taken."""
+    latents, seconds, plan = sample_latents(pipe, request, [request.seed], progress)
+    image = decode(pipe, latents)[0]
+    return Result(image, latents, seconds, plan, parameters(request, plan))
+
+
+def sample_latents(
+    pipe: Any, request: Request, seeds: list[int], progress: bool = True
+) -> tuple[torch.Tensor, float, Plan]:
+    """The latents of one picture per seed, as one batch: (n, 4, h, w), the seconds it took, and the plan."""
+    pipe.set_progress_bar_config(disable=not progress, leave=False, desc=request.prompt[:40])
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    extra = {"eta": request.eta} if request.scheduler == "ddim" else {}
+    start = time.perf_counter()
+    with attached(pipe, request.width, request.height, request.settings, request.steps, request.cfg) as run:
+        latents = pipe(
+            [request.prompt] * len(seeds),
+            negative_prompt=[request.negative] * len(seeds),
+            width=request.width,
+            height=request.height,
+            num_inference_steps=request.steps,
+            guidance_scale=request.cfg,
+            generator=generators,
+            output_type="latent",
+            **extra,
+            **run.arguments,
+        ).images
+    return latents, time.perf_counter() - start, run.plan
+
+
+@torch.no_grad()
+def decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
+    """Pictures from latents, by the pipeline's own decoder, one at a time."""
+    config = pipe.vae.config
+    shift = getattr(config, "shift_factor", None) or 0.0
+    dtype = pipe.vae.dtype
+    if dtype == torch.float16 and getattr(config, "force_upcast", False):
+        pipe.vae.to(torch.float32)
+    try:
+        pictures = []
+        for one in latents.split(1):
+            values = one.to(pipe.vae.dtype) / config.scaling_factor + shift
+            pictures.append(pipe.vae.decode(values, return_dict=False)[0].float())
+    finally:
+        pipe.vae.to(dtype)
+    return pipe.image_processor.postprocess(torch.cat(pictures), output_type="pil")
+
+
+def parameters(request: Request, plan: Plan) -> str:
+    """The picture's settings in the WebUI's infotext form."""
+    fields: dict[str, object] = {
+        "Steps": request.steps,
+        "Sampler": request.scheduler.upper() if request.scheduler == "ddim" else request.scheduler,
+        "CFG scale": request.cfg,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}",
+        "Model": request.model,
+    }
+    if request.scheduler == "ddim" and request.eta:
+        fields["Eta DDIM"] = request.eta
+    if request.settings is not None and plan.active:
+        fields.update(infotext.to_fields(request.settings, request.preset))
+    return infotext.infotext(request.prompt, request.negative, fields)

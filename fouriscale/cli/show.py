@@ -1,0 +1,44 @@
+"""`fouriscale presets` and `fouriscale plan`: what would be done, in words."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .. import presets as preset_files
+from ..errors import SettingsError
+from ..planning import plan_family
+from ..settings import FAMILIES, Settings
+from .generate import parse_base
+
+
+def presets() -> None:
+    """List the presets."""
+    table = Table("preset", "family", "size", "dilation", "start", "stop", "estimated time", box=None)
+    for preset in preset_files.load():
+        decided = plan_family(preset.family, *preset.size, preset.settings)
+        table.add_row(
+            preset.name, preset.family, f"{preset.size[0]}×{preset.size[1]}", f"{decided.dilation:g}",
+            f"{decided.start:g}", f"{decided.stop:g}", f"{decided.cost:.2f} × plain",
+        )  # fmt: skip
+    Console().print(table)
+
+
+def plan(
+    width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")],
+    height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")],
+    family: Annotated[str, typer.Option(help=", ".join(FAMILIES))] = "sd15",
+    preset: Annotated[str, typer.Option(help="A name from `fouriscale presets`, or Auto.")] = preset_files.AUTO,
+    base: Annotated[str, typer.Option(help="Training size as WIDTHxHEIGHT.", show_default="the family's")] = "",
+) -> None:
+    """Say what would be done for a size and a model family."""
+    if family not in FAMILIES:
+        raise SettingsError("family", family, "one of " + ", ".join(FAMILIES))
+    chosen = preset_files.find(preset)
+    settings = chosen.settings if chosen else Settings()
+    if base:
+        settings = settings.replace(base=parse_base(base))
+    typer.echo(str(plan_family(family, width, height, settings)))

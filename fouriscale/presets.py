@@ -1,0 +1,118 @@
+"""Presets: named settings for a model family and a picture size, read from YAML files, one per family."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import SettingsError
+from .maths.sizes import Size
+from .settings import FAMILIES, Settings
+
+AUTO = "Auto"
+_SETTINGS_FIELDS = frozenset(f.name for f in dataclasses.fields(Settings)) - {"family"}
+_RUN_FIELDS = frozenset(("scheduler", "eta", "steps", "cfg"))
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named set of settings. size: (width, height) in pixels that it is meant for. run: how the authors sampled."""
+
+    name: str
+    family: str
+    size: Size
+    settings: Settings
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+def bundled_folder() -> Path:
+    """The folder of the presets that ship with FouriScale, in a checkout or in an installed package."""
+    checkout = Path(__file__).resolve().parent.parent / "presets"
+    return checkout if checkout.is_dir() else Path(__file__).resolve().parent / "_presets"
+
+
+def load(folders: Iterable[Path] | None = None) -> list[Preset]:
+    """All presets of `folders` (the bundled ones by default), in the order of file names and entries.
+
+    Raises SettingsError, naming the file and the field, for a file that is not as it should be.
+    """
+    found: list[Preset] = []
+    for folder in [bundled_folder()] if folders is None else folders:
+        for path in sorted(folder.glob("*.yaml")):
+            found += read_file(path)
+    return found
+
+
+def read_file(path: Path) -> list[Preset]:
+    """The presets of one file. Raises SettingsError, naming the file and the field."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(path.name, " ".join(str(error).split()), "a readable YAML file") from None
+    if not isinstance(content, dict) or not isinstance(content.get("presets"), list):
+        raise SettingsError(path.name, type(content).__name__, "a mapping with the keys family and presets")
+    if content.get("family") not in FAMILIES:
+        raise SettingsError(f"{path.name}: family", content.get("family"), "one of " + ", ".join(FAMILIES))
+    return [_preset(path.name, entry, content) for entry in content["presets"]]
+
+
+def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
+        raise SettingsError(f"{file}: presets", entry, "mappings that each have a name")
+    where = f"{file}: {entry['name']}"
+    run = {**(content.get("run") or {}), **(entry.get("run") or {})}
+    for key in run:
+        if key not in _RUN_FIELDS:
+            raise SettingsError(f"{where}: run.{key}", run[key], "known are " + ", ".join(sorted(_RUN_FIELDS)))
+    values = {k: v for k, v in entry.items() if k not in ("name", "size", "run")}
+    for key in values:
+        if key not in _SETTINGS_FIELDS:
+            known = "name, size, run, " + ", ".join(sorted(_SETTINGS_FIELDS))
+            raise SettingsError(f"{where}: {key}", values[key], "unknown field; known are " + known)
+    try:
+        settings = Settings.from_dict(values)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error.field}", error.value, error.allowed) from None
+    size = entry.get("size")
+    if not (
+        isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) and s > 0 and s % 8 == 0 for s in size)
+    ):
+        raise SettingsError(f"{where}: size", size, "[width, height] in pixels, multiples of 8")
+    return Preset(entry["name"], content["family"], (size[0], size[1]), settings, run)
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("×", "x"))
+
+
+def find(name: str, presets: Iterable[Preset] | None = None) -> Preset | None:
+    """The preset called `name` (case, spaces and punctuation do not count); None for "Auto".
+
+    Raises SettingsError, listing the names, for an unknown one.
+    """
+    if _key(name) == _key(AUTO):
+        return None
+    known = load() if presets is None else list(presets)
+    for preset in known:
+        if _key(preset.name) == _key(name):
+            return preset
+    raise SettingsError("preset", name, "one of " + ", ".join((AUTO, *(p.name for p in known))))
+
+
+def choose(family: str, width: int, height: int, presets: Iterable[Preset] | None = None) -> Preset | None:
+    """What "Auto" means for this family and size: the preset for the size (or turned by 90°), else None.
+
+    None stands for the family's own defaults, which follow the authors' runs by scale.
+    """
+    known = [p for p in (load() if presets is None else presets) if p.family == family]
+    for wanted in ((width, height), (height, width)):
+        for preset in known:
+            if preset.size == wanted:
+                return preset
+    return None
