@@ -30,9 +30,15 @@ def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
     if preset is not None:
         fields[f"{PREFIX} preset"] = preset
     for name, value in settings.non_defaults().items():
-        text = f"{value[0]}x{value[1]}" if name == "base" else f"{value:g}" if isinstance(value, float) else str(value)
-        fields[f"{PREFIX} {_KEYS[name]}"] = text
+        fields[f"{PREFIX} {_KEYS[name]}"] = _text(value)
     return fields
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return "x".join(map(str, value))
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)
 
 
 def from_fields(fields: Mapping[str, str]) -> Settings:
@@ -51,7 +57,7 @@ def from_fields(fields: Mapping[str, str]) -> Settings:
 def _parse(name: str, text: str) -> Any:
     if name == "base":
         sides = text.lower().replace("×", "x").split("x")
-        if len(sides) != 2 or not all(s.strip().isdigit() for s in sides):
+        if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
             raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
         return (int(sides[0]), int(sides[1]))
     if name in ("guidance", "filter"):

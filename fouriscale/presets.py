@@ -12,12 +12,14 @@ from typing import Any
 import yaml
 
 from .errors import SettingsError
-from .maths.sizes import Size
+from .maths.sizes import Size, check_picture_size
 from .settings import FAMILIES, Settings
 
 AUTO = "Auto"
 _SETTINGS_FIELDS = frozenset(f.name for f in dataclasses.fields(Settings)) - {"family"}
-_RUN_FIELDS = frozenset(("scheduler", "eta", "steps", "cfg"))
+_RUN_FIELDS: dict[str, tuple[type, ...]] = {
+    "scheduler": (str,), "eta": (int, float), "steps": (int,), "cfg": (int, float),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,7 @@ def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise SettingsError(f"{file}: presets", entry, "mappings that each have a name")
     where = f"{file}: {entry['name']}"
-    run = {**(content.get("run") or {}), **(entry.get("run") or {})}
-    for key in run:
-        if key not in _RUN_FIELDS:
-            raise SettingsError(f"{where}: run.{key}", run[key], "known are " + ", ".join(sorted(_RUN_FIELDS)))
+    run = {**_run(f"{file}: run", content.get("run")), **_run(f"{where}: run", entry.get("run"))}
     values = {k: v for k, v in entry.items() if k not in ("name", "size", "run")}
     for key in values:
         if key not in _SETTINGS_FIELDS:
@@ -79,12 +78,30 @@ def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
         settings = Settings.from_dict(values)
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.field}", error.value, error.allowed) from None
-    size = entry.get("size")
-    if not (
-        isinstance(size, list) and len(size) == 2 and all(isinstance(s, int) and s > 0 and s % 8 == 0 for s in size)
-    ):
-        raise SettingsError(f"{where}: size", size, "[width, height] in pixels, multiples of 8")
-    return Preset(entry["name"], content["family"], (size[0], size[1]), settings, run)
+    return Preset(entry["name"], content["family"], _size(f"{where}: size", entry.get("size")), settings, run)
+
+
+def _run(where: str, run: Any) -> dict[str, Any]:
+    if run is None:
+        return {}
+    if not isinstance(run, dict):
+        raise SettingsError(where, run, "a mapping of " + ", ".join(_RUN_FIELDS))
+    for key, value in run.items():
+        kinds = _RUN_FIELDS.get(key)
+        if kinds is None:
+            raise SettingsError(f"{where}.{key}", value, "unknown field; known are " + ", ".join(_RUN_FIELDS))
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise SettingsError(f"{where}.{key}", value, "a text" if kinds == (str,) else "a number")
+    return run
+
+
+def _size(where: str, size: Any) -> Size:
+    try:
+        width, height = size
+        check_picture_size(width, height)
+    except (TypeError, ValueError):  # SettingsError is a ValueError
+        raise SettingsError(where, size, "[width, height] in pixels, multiples of 8 from 64 to 16384") from None
+    return width, height
 
 
 def _key(name: str) -> str:

@@ -19,6 +19,22 @@ from .unet.rows import RowMap, check_labels
 from .unet.twins import TwinSharing
 
 
+class CallAdapter:
+    """What a host has to say about each UNet call. The base class says nothing: rows are as the session has them."""
+
+    def before(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Called first thing in every UNet call: may set the session's rows and progress, and change arguments."""
+        return args, kwargs
+
+    def may_share_stages(self, kwargs: dict[str, Any]) -> bool:
+        """Whether early blocks may run without the twins; False where something in them counts rows."""
+        return True
+
+    def expanded(self, rows: RowMap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Called when twins were appended to every tensor: may mend what else counts rows."""
+        return args, kwargs
+
+
 class Session:
     """Hooks on one UNet, by one plan. Made by `attach`; use it as a context manager or call `close`.
 
@@ -27,8 +43,15 @@ class Session:
     history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
     """
 
-    def __init__(self, unet: torch.nn.Module, plan: Plan, rows: Sequence[str] | None = ("uncond", "cond")):
+    def __init__(
+        self,
+        unet: torch.nn.Module,
+        plan: Plan,
+        rows: Sequence[str] | None = ("uncond", "cond"),
+        adapter: CallAdapter | None = None,
+    ):
         self.plan = plan
+        self._adapter = adapter or CallAdapter()
         self.progress: Progress | None = None
         self.calls = 0
         self.history: deque[tuple[Progress, float]] = deque(maxlen=1000)
@@ -59,7 +82,7 @@ class Session:
         """Register all hooks. A session that is already on this UNet rests until this one is closed."""
         if self._handles or self.closed or not self.plan.active:
             return self
-        self._outer = _session_on(self._unet)
+        self._outer = session_on(self._unet)
         if self._outer is not None:
             self._outer._detach()
         try:
@@ -79,10 +102,11 @@ class Session:
             keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
         if self.plan.settings.guidance:
             for path in self.plan.shared:
-                keep(TwinSharing(self._current).attach(unet.get_submodule(path)))
+                keep(TwinSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
             for path in self.plan.attention:
                 for projection in ("to_q", "to_k"):
-                    keep(TwinSharing(self._current).attach(unet.get_submodule(f"{path}.{projection}")))
+                    module = unet.get_submodule(f"{path}.{projection}")
+                    keep(TwinSharing(self._current, is_stage=False).attach(module))
 
     def _detach(self) -> None:
         self._reset()
@@ -115,21 +139,22 @@ class Session:
 
     def _before(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._reset()
+        args, kwargs = self._adapter.before(self, args, kwargs)
         sample = args[0] if args else kwargs["sample"] if "sample" in kwargs else kwargs["x"]
         progress = self._progress(args, kwargs)
         dilation = self.plan.dilation_at(progress)
         self.history.append((progress, dilation))
         if dilation <= 1.0 or not self._fits(sample):
-            return None
+            return args, kwargs
         rows = None
         if self.plan.settings.guidance and self._rows is not None:
             rows = RowMap.of(self._rows, sample.shape[0])
         self.calls += 1
         if rows is None or not rows.cond:
             self._current.value = Call(dilation, None)
-            return None
-        self._current.value = Call(dilation, rows)
-        return rows.append(args), rows.append(kwargs)
+            return args, kwargs
+        self._current.value = Call(dilation, rows, self._adapter.may_share_stages(kwargs))
+        return self._adapter.expanded(rows, rows.append(args), rows.append(kwargs))
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         call = self._current.value
@@ -158,7 +183,7 @@ class Session:
         return False
 
 
-def _session_on(unet: torch.nn.Module) -> Session | None:
+def session_on(unet: torch.nn.Module) -> Session | None:
     """The session whose hooks are on `unet` now, found by looking at the hooks themselves."""
     for hook in unet._forward_pre_hooks.values():
         owner = getattr(hook, "__self__", None)
@@ -167,11 +192,28 @@ def _session_on(unet: torch.nn.Module) -> Session | None:
     return None
 
 
-def attach(unet: torch.nn.Module, plan: Plan, rows: Sequence[str] | None = ("uncond", "cond")) -> Session:
+def count_hooks(unet: torch.nn.Module) -> int:
+    """Number of FouriScale's hooks on `unet` and its layers, counted on the modules themselves."""
+    owners = (Session, ConvHook, TwinSharing)
+    return sum(
+        isinstance(getattr(hook, "__self__", None), owners)
+        for module in unet.modules()
+        for hooks in (module._forward_pre_hooks, module._forward_hooks)
+        for hook in hooks.values()
+    )
+
+
+def attach(
+    unet: torch.nn.Module,
+    plan: Plan,
+    rows: Sequence[str] | None = ("uncond", "cond"),
+    adapter: CallAdapter | None = None,
+) -> Session:
     """Hook `unet` by `plan` and return the session, which must be closed (or used with ``with``).
 
     rows: labels of equal chunks of the batch that the UNet will be called with. The call returns the same rows: uncond
     as it is, cond replaced by its weak estimate (paper, section 3.4). A plan that does nothing attaches nothing.
+    adapter: what a WebUI host has to say about each call.
     Raises RowsError for bad labels.
     """
-    return Session(unet, plan, rows).attach()
+    return Session(unet, plan, rows, adapter).attach()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +52,7 @@ class Settings:
         for field in ("guidance", "filter"):
             if not isinstance(getattr(self, field), bool):
                 raise SettingsError(field, getattr(self, field), "true or false")
-        if not isinstance(self.layers, str) or not self.layers.strip(" ,"):
+        if not isinstance(self.layers, str) or not self.layers.replace(",", " ").strip():
             raise SettingsError("layers", self.layers, ", ".join(LAYER_SETS) + " or a list of canonical layer names")
         if self.base is not None:
             object.__setattr__(self, "base", _checked_base(self.base))
@@ -63,9 +62,7 @@ class Settings:
         if value is None:
             return
         allowed = f"a number from {low:g} to {high:g}, or empty for the family's own"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise SettingsError(field, value, allowed)
-        if not low <= value <= high:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise SettingsError(field, value, allowed)
         object.__setattr__(self, field, float(value))
 
@@ -96,11 +93,12 @@ class Settings:
 
 def _checked_base(value: Any) -> tuple[int, int]:
     allowed = "two multiples of 8 from 64 to 4096: width and height in pixels"
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise SettingsError("base", value, allowed)
     try:
-        width, height = value
-        sides = (int(width), int(height))
-    except (TypeError, ValueError):
+        sides = (int(value[0]), int(value[1]))
+    except (TypeError, ValueError, OverflowError):
         raise SettingsError("base", value, allowed) from None
-    if isinstance(value, str) or sides != (width, height) or any(s % 8 or not 64 <= s <= 4096 for s in sides):
+    if sides != tuple(value) or any(s % 8 or not 64 <= s <= 4096 for s in sides):
         raise SettingsError("base", value, allowed)
     return sides

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import warnings
 from typing import NoReturn
@@ -14,11 +13,11 @@ from . import demo, evaluate, generate, show
 
 # The base of what typer raises for wrong options. Newer versions carry click inside, so it is taken from typer.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="fouriscale",
     help="Pictures far above a diffusion model's training size, without training.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,17 +33,16 @@ def main() -> None:
     """Run the command line. Exit code 2 and one line for what the user can mend, 130 after an interrupt."""
     # Advice from the libraries below is for their developers, not for those who make pictures.
     warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except CommandLineError as error:
         _fail(error.format_message())  # type: ignore[attr-defined]
-    except FouriScaleError as error:
+    except (FouriScaleError, OSError) as error:
         _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED  # newer versions of typer return it themselves
+    if code == INTERRUPTED:
         print("interrupted; the finished pictures are kept", file=sys.stderr)
-        sys.exit(130)
     sys.exit(code or 0)
 
 

@@ -11,11 +11,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from .. import bundled
-from ..hosts.diffusers import load_pipeline
+from ..errors import SettingsError
 from ..measure.objects import count_objects
 from ..settings import Settings
 from .pictures import save_png, sheet, slug
-from .sampling import Request, Result, sample
+from .sampling import Request, Result, load, sample
 
 PROMPTS = ("hamburger", "sunflower", "penguin", "strawberry")
 SIZES = (("base", 1, 1), ("2×", 2, 2), ("1:2", 1, 2))
@@ -30,7 +30,9 @@ def demo(
     ),
 ) -> None:
     """Make pictures with the bundled model, side by side with and without FouriScale."""
-    words = [w.strip() for w in prompts.split(",") if w.strip()]
+    words = list(dict.fromkeys(w.strip() for w in prompts.split(",") if w.strip()))
+    if not words:
+        raise SettingsError("prompts", prompts, "words, separated by commas")
     requests = [
         Request(
             prompt=word, width=bundled.BASE * across, height=bundled.BASE * down, seed=seed + n, steps=STEPS, cfg=CFG,
@@ -40,7 +42,7 @@ def demo(
         for name, across, down in SIZES
         for settings in ((None,) if name == "base" else (None, Settings()))
     ]  # fmt: skip
-    pipe = load_pipeline(bundled.folder())
+    pipe = load(bundled.folder())
     done: list[tuple[Request, Result]] = []
     with Progress(transient=True) as bar:
         task = bar.add_task("pictures", total=len(requests))

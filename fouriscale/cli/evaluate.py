@@ -14,11 +14,11 @@ from rich.table import Table
 
 from .. import bundled
 from ..errors import SettingsError
-from ..hosts.diffusers import load_pipeline
 from ..measure.objects import count_objects, share_of_ones
 from ..settings import Settings
 from .demo import CFG, STEPS
-from .sampling import Request, sample_latents
+from .generate import at_least
+from .sampling import Request, load, sample_latents
 
 SIZES = {"1x": (1, 1), "2x": (2, 2), "1:2": (1, 2), "2:1": (2, 1), "4x": (4, 4)}
 BATCH = 4
@@ -33,11 +33,12 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for counts.json.")] = Path("outputs/evaluate"),
 ) -> None:
     """Count objects in many pictures of the bundled model; a table and counts.json."""
-    wanted = [s.strip() for s in sizes.split(",") if s.strip()]
+    at_least("samples", samples, 1)
+    wanted = [s.strip() for s in sizes.split(",")]
     for size in wanted:
         if size not in SIZES:
             raise SettingsError("sizes", size, "one of " + ", ".join(SIZES))
-    pipe = load_pipeline(model)
+    pipe = load(model)
     runs = [(s, m) for s in wanted for m in ("plain", "fouriscale") if (s, m) != ("1x", "fouriscale")]
     counts: dict[str, list[int]] = {}
     with Progress(transient=True) as bar:

@@ -13,11 +13,11 @@ from rich.progress import Progress
 from .. import bundled, planning
 from .. import presets as preset_files
 from ..errors import SettingsError
-from ..hosts.diffusers import load_pipeline, set_scheduler
+from ..hosts.diffusers import SCHEDULERS, set_scheduler
 from ..maths import sizes
 from ..settings import Settings
 from .pictures import save_png, slug
-from .sampling import METHODS, Request, sample
+from .sampling import METHODS, Request, load, sample
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -33,8 +33,8 @@ def generate(
     seed: Annotated[int, typer.Option(help="Picture n of a prompt uses seed + n.")] = 0,
     count: Annotated[int, typer.Option(help="Pictures per prompt.")] = 1,
     steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the preset's, else 50")] = None,
-    cfg: Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5")] = None,
-    scheduler: Annotated[str, typer.Option(help="ddim, euler, euler_a, heun, dpm++_2m, unipc, …")] = "ddim",
+    cfg: Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5 or 5")] = None,
+    scheduler: Annotated[str, typer.Option(help=", ".join(SCHEDULERS))] = "ddim",
     eta: Annotated[float, typer.Option(help="Noise of DDIM steps, 0 to 1.")] = 1.0,
     start: Annotated[float | None, typer.Option(help="Full strength until this fraction of the run.")] = None,
     stop: Annotated[float | None, typer.Option(help="Plain from this fraction on.")] = None,
@@ -47,30 +47,36 @@ def generate(
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
     sizes.check_picture_size(width, height)
-    for name, value, known in (("method", method, METHODS), ("dtype", dtype, DTYPES)):
+    choices = (("method", method, METHODS), ("dtype", dtype, DTYPES), ("scheduler", scheduler, SCHEDULERS))
+    for name, value, known in choices:
         if value not in known:
             raise SettingsError(name, value, "one of " + ", ".join(known))
-    _at_least("count", count, 1)
-    _at_least("steps", steps, 1)
+    at_least("count", count, 1)
+    at_least("steps", steps, 1)
+    if not 0.0 <= eta <= 1.0:
+        raise SettingsError("eta", eta, "a number from 0 to 1")
     prompts = read_prompts(prompt)
     chosen = preset_files.find(preset)
     changes = {"start": start, "stop": stop, "base": parse_base(base), "layers": layers, "guidance": guidance}
     changes = {k: v for k, v in changes.items() if v is not None}
     settings = (chosen.settings if chosen else Settings()).replace(**changes)
-    pipe = load_pipeline(model or bundled.folder(), DTYPES[dtype], device)
+    pipe = load(model or bundled.folder(), DTYPES[dtype], device)
     set_scheduler(pipe, scheduler)
     plan = planning.plan(pipe.unet, width, height, settings)
     if chosen is None:
         auto = preset_files.choose(plan.family, width, height)
-        run = auto.run if auto else {"cfg": 5.0 if plan.family == "sdxl" else 7.5}
+        run = auto.run if auto else {}
     else:
         if chosen.family != plan.family:
             raise SettingsError("preset", preset, f"one for {plan.family}, which this model is, or Auto")
         run = chosen.run
     typer.echo(str(plan).splitlines()[0] if method == "fouriscale" else f"plain, {width}×{height}")
+    if cfg is None:
+        cfg = float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5))
+    out.mkdir(parents=True, exist_ok=True)
     request = Request(
         prompt="", width=width, height=height, seed=seed, settings=settings if method == "fouriscale" else None,
-        negative=negative, steps=steps or int(run.get("steps", 50)), cfg=run["cfg"] if cfg is None else cfg, eta=eta,
+        negative=negative, steps=steps or int(run.get("steps", 50)), cfg=cfg, eta=eta,
         scheduler=scheduler, preset=preset, model=Path(model).name if model else "bundled",
     )  # fmt: skip
     _make_all(pipe, request, prompts, count, out)
@@ -111,11 +117,12 @@ def parse_base(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     sides = text.lower().replace("×", "x").split("x")
-    if len(sides) != 2 or not all(s.strip().isdigit() for s in sides):
+    if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
         raise SettingsError("base", text, "WIDTHxHEIGHT in pixels, such as 512x512")
     return int(sides[0]), int(sides[1])
 
 
-def _at_least(name: str, value: int | None, least: int) -> None:
+def at_least(name: str, value: int | None, least: int) -> None:
+    """Raise SettingsError for a `value` below `least`."""
     if value is not None and value < least:
         raise SettingsError(name, value, f"a whole number from {least}")

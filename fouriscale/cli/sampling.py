@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 
 from .. import infotext
-from ..hosts.diffusers import attached
+from ..hosts.diffusers import attached, load_pipeline
 from ..planning import Plan
 from ..settings import Settings
 
@@ -44,6 +46,17 @@ class Result:
     seconds: float
     plan: Plan
     parameters: str
+
+
+def load(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+    """`load_pipeline` in silence, save for the progress of a download. Raises as that does."""
+    from transformers.utils import logging as transformers_logging  # slow to import
+
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        if Path(model).exists():
+            library.disable_progress_bar()
+    return load_pipeline(model, dtype, device)
 
 
 def sample(pipe: Any, request: Request, progress: bool = True) -> Result:
@@ -83,7 +96,8 @@ def decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
     config = pipe.vae.config
     shift = getattr(config, "shift_factor", None) or 0.0
     dtype = pipe.vae.dtype
-    if dtype == torch.float16 and getattr(config, "force_upcast", False):
+    upcast = dtype == torch.float16 and getattr(config, "force_upcast", False)
+    if upcast:
         pipe.vae.to(torch.float32)
     try:
         pictures = []
@@ -91,7 +105,8 @@ def decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
             values = one.to(pipe.vae.dtype) / config.scaling_factor + shift
             pictures.append(pipe.vae.decode(values, return_dict=False)[0].float())
     finally:
-        pipe.vae.to(dtype)
+        if upcast:
+            pipe.vae.to(dtype)
     return pipe.image_processor.postprocess(torch.cat(pictures), output_type="pil")
 
 

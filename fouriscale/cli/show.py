@@ -38,6 +38,8 @@ def plan(
     if family not in FAMILIES:
         raise SettingsError("family", family, "one of " + ", ".join(FAMILIES))
     chosen = preset_files.find(preset)
+    if chosen and chosen.family != family:
+        raise SettingsError("preset", preset, f"one for {family}, or Auto")
     settings = chosen.settings if chosen else Settings()
     if base:
         settings = settings.replace(base=parse_base(base))

@@ -16,30 +16,32 @@ from ..planning import Plan, plan
 from ..session import attach
 from ..settings import Settings
 
+NO_KARRAS = {"use_karras_sigmas": False}
 # name -> (class, arguments beyond the model's own scheduler config)
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "ddpm": ("DDPMScheduler", {}),
-    "euler": ("EulerDiscreteScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", NO_KARRAS),
     "euler_a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "dpm++_2m": ("DPMSolverMultistepScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", NO_KARRAS),
+    "dpm++_2m": ("DPMSolverMultistepScheduler", NO_KARRAS),
     "dpm++_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
+    "unipc": ("UniPCMultistepScheduler", NO_KARRAS),
     "pndm": ("PNDMScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", NO_KARRAS),
 }
 
 
 class ModelError(FouriScaleError):
-    """The model could not be found or is not a Stable Diffusion pipeline."""
+    """The model could not be found, could not be read, or is not a Stable Diffusion pipeline."""
 
 
 def load_pipeline(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
     """A text-to-image pipeline from a diffusers folder, a single .safetensors or .ckpt file, or a hub id.
 
-    Raises ModelError, naming the model, if it cannot be loaded.
+    Raises ModelError, naming the model, if it cannot be loaded, and SettingsError for an unknown device.
     """
+    _check_device(device)
     path = Path(model)
     try:
         if path.is_file():
@@ -50,12 +52,26 @@ def load_pipeline(model: str | Path, dtype: torch.dtype = torch.float32, device:
             pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype)
         else:
             raise ModelError(f"model = {str(model)!r} is not allowed: a folder, a .safetensors file, or OWNER/NAME")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        pipe = pipe.to(device)
+    except ModelError:
+        raise
+    except Exception as error:  # the libraries have no common error for files that are not as they should be
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"model = {str(model)!r} could not be loaded: {first_line}") from error
-    if getattr(pipe, "unet", None) is None:
-        raise ModelError(f"model = {str(model)!r} is a {type(pipe).__name__}; a Stable Diffusion UNet is needed")
-    return pipe.to(device)
+    if not isinstance(pipe, diffusers.StableDiffusionPipeline | diffusers.StableDiffusionXLPipeline):
+        raise ModelError(
+            f"model = {str(model)!r} is a {type(pipe).__name__}; needed is a text-to-image pipeline with a UNet of "
+            "Stable Diffusion 1.x, 2.x or XL"
+        )
+    return pipe
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        allowed = "cpu, or one that this PyTorch can use"
+        raise SettingsError("device", device, f"{allowed} ({str(error).splitlines()[0]})") from None
 
 
 def _from_single_file(path: Path, dtype: torch.dtype) -> Any:
@@ -97,9 +113,11 @@ def attached(pipe: Any, width: int, height: int, settings: Settings | None, step
     if settings is None:
         yield run
         return
-    if decided.family == "sdxl" and decided.active:
+    if decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
         run.arguments.update(_size_conditioning(decided))
-    rows = ("uncond", "cond") if cfg > 1.0 else ("cond",)
+    # Guidance-distilled UNets are told the scale and have no uncond rows.
+    guided = cfg > 1.0 and pipe.unet.config.time_cond_proj_dim is None
+    rows = ("uncond", "cond") if guided else ("cond",)
     with attach(pipe.unet, decided, rows) as session:
         # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
         if pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler):

@@ -22,10 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have weak twins, if any."""
+    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have weak twins, if any.
+
+    share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
+    """
 
     dilation: float
     rows: RowMap | None
+    share_stages: bool = True
 
 
 class CurrentCall:

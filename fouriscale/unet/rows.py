@@ -55,9 +55,11 @@ class RowMap:
         """`tree` with every tensor of `batch` rows extended by its cond rows; containers are copied, never changed."""
         return map_tensors(tree, self.batch, lambda x: torch.cat((x, self._twins(x))))
 
-    def strip(self, tree: Any) -> Any:
-        """`tree` with every tensor of `total` rows cut to the host's rows."""
-        return map_tensors(tree, self.total, lambda x: x[: self.batch])
+    def strip(self, value: Any) -> Any:
+        """A tensor of `total` rows cut to the host's rows; anything else as it is."""
+        if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == self.total:
+            return value[: self.batch]
+        return value
 
     def fold(self, tree: Any) -> Any:
         """`tree` with the cond rows of every tensor of `total` rows replaced by their weak twins."""

@@ -191,7 +191,9 @@ def _self_attention(unet: torch.nn.Module) -> Iterator[str]:
     for path, module in unet.named_modules():
         if path.split(".")[-1] != "attn1":
             continue
-        if getattr(module, "fused_projections", False):
+        # unfuse_qkv_projections() exchanges the processor only and leaves the flag as it was.
+        processor = type(getattr(module, "processor", None)).__name__
+        if getattr(module, "fused_projections", False) and "Fused" in processor:
             raise UnsupportedModelError(
                 f"{path} has fused query, key and value projections; call unfuse_qkv_projections() first"
             )

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class TwinSharing:
     """The pair of hooks on one module: cut the twins off its input, append copies to its output."""
 
-    def __init__(self, current: CurrentCall):
-        self._current = current
+    def __init__(self, current: CurrentCall, is_stage: bool):
+        self._current, self._is_stage = current, is_stage
         self._cut = False
 
     def attach(self, module: torch.nn.Module) -> list[RemovableHandle]:
@@ -32,14 +32,15 @@ class TwinSharing:
 
     def _before(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = self._current.value
-        rows = call.rows if call is not None else None
+        rows = call.rows if call is not None and (call.share_stages or not self._is_stage) else None
         # A module that gets other rows than the UNet's (merged tokens, frames of a video) is left alone.
         self._cut = rows is not None and any(
             isinstance(v, torch.Tensor) and v.ndim > 0 and v.shape[0] == rows.total for v in (*args, *kwargs.values())
         )
         if rows is None or not self._cut:
             return None
-        return rows.strip(args), rows.strip(kwargs)
+        # Dictionaries are passed on as the same objects: WebUI hosts keep state in them from block to block.
+        return tuple(rows.strip(v) for v in args), {k: rows.strip(v) for k, v in kwargs.items()}
 
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         call = self._current.value

@@ -1,0 +1,44 @@
+"""One line that says what will happen for the current model, size and controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import FouriScaleError, UnsupportedModelError
+from ..hosts.webui import find_unet
+from ..planning import Plan, plan, plan_family
+from ..presets import Preset
+from ..unet.structure import describe
+from .args import Parsed, parse, resolve
+
+FAMILY_NAMES = {"sd15": "SD 1.5", "sd21": "SD 2.1", "sdxl": "SDXL"}
+
+
+def plan_now(sd_model: Any, parsed: Parsed, width: int, height: int, presets: Sequence[Preset]) -> tuple[Plan, str]:
+    """The plan for the host's current model. Raises FouriScaleError, also while no model is loaded."""
+    unet = find_unet(sd_model)
+    settings, preset = resolve(parsed, describe(unet).family, width, height, presets)
+    return plan(unet, width, height, settings), preset
+
+
+def plan_for_family(
+    family: str, parsed: Parsed, width: int, height: int, presets: Sequence[Preset]
+) -> tuple[Plan, str]:
+    """The same for a family by name, without a model."""
+    settings, preset = resolve(parsed, family, width, height, presets)
+    return plan_family(family, width, height, settings), preset
+
+
+def headline(sd_model: Any, values: Sequence[Any], width: Any, height: Any, presets: Sequence[Preset]) -> str:
+    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time". Never raises."""
+    try:
+        decided, _ = plan_now(sd_model, parse(values), int(width), int(height), presets)
+    except UnsupportedModelError as error:
+        return "no model is loaded yet" if "NoneType" in str(error) or "Fake" in str(error) else str(error)
+    except (FouriScaleError, TypeError, ValueError) as error:
+        return str(error)
+    name = f"{FAMILY_NAMES[decided.family]} {decided.size[0]}×{decided.size[1]}"
+    if decided.reason is not None:
+        return f"{name}: nothing to do, {decided.reason}"
+    return f"{name}: dilation {decided.dilation:g}, about {decided.cost:.1f}× time"

@@ -1,0 +1,81 @@
+"""The settings page of the extension, and reading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..presets import AUTO
+from .args import CUSTOM
+from .log import LEVELS, get_logger, set_level
+from .run import Environment, Report
+from .user_presets import load_all
+
+SECTION = ("fouriscale", "FouriScale")
+
+
+def add_options(shared: Any) -> None:
+    """Register the settings page with the host's `modules.shared`."""
+    choices = [AUTO, *(p.name for p in load_all(user_folder(shared))[0]), CUSTOM]
+    dropdown = __import__("gradio").Dropdown
+
+    def add(name: str, info: Any) -> None:
+        shared.opts.add_option(f"fouriscale_{name}", info)
+
+    option = shared.OptionInfo
+    add(
+        "default_preset",
+        option(AUTO, "Default preset", dropdown, {"choices": choices}, section=SECTION).needs_reload_ui(),
+    )
+    add(
+        "smallest_auto",
+        option(
+            0, "Auto does nothing while the longer side is smaller than this (pixels; 0: no limit)", section=SECTION
+        ),
+    )
+    add(
+        "user_folder",
+        option(
+            "", "Folder for your own presets (empty: user_presets in the extension's folder)", section=SECTION
+        ).needs_reload_ui(),
+    )
+    add("log_level", option("INFO", "Log level", dropdown, {"choices": list(LEVELS)}, section=SECTION))
+
+
+def _read(shared: Any, name: str, default: Any) -> Any:
+    data = getattr(getattr(shared, "opts", None), "data", None) or {}
+    return data.get(f"fouriscale_{name}", default)
+
+
+def user_folder(shared: Any) -> Path:
+    """Where the user's presets are: as the settings page says, else in the extension's folder, which git ignores."""
+    text = str(_read(shared, "user_folder", "") or "").strip()
+    return Path(text).expanduser() if text else Path(__file__).resolve().parents[2] / "user_presets"
+
+
+def default_preset(shared: Any) -> str:
+    """The preset that the panel starts with."""
+    return str(_read(shared, "default_preset", AUTO) or AUTO)
+
+
+def environment(shared: Any, report: Report) -> Environment:
+    """What the settings page says now. Problems in preset files are logged, never raised."""
+    set_level(str(_read(shared, "log_level", "INFO")))
+    presets, problems = load_all(user_folder(shared))
+    for problem in problems:
+        get_logger().warning("preset file left out: %s", problem)
+    try:
+        smallest = int(_read(shared, "smallest_auto", 0) or 0)
+    except (TypeError, ValueError):
+        smallest = 0
+    return Environment(presets, report, _custom_unet(), smallest)
+
+
+def _custom_unet() -> str:
+    """The name of a UNet implementation that replaces the module (TensorRT and the like), or ""."""
+    try:
+        from modules import sd_unet
+    except ImportError:
+        return ""
+    current = getattr(sd_unet, "current_unet", None)
+    return "" if current is None else str(getattr(getattr(current, "option", None), "label", type(current).__name__))

@@ -1,0 +1,173 @@
+"""The accordion: controls in the order of the script's arguments, a live headline, and saving of presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..errors import FouriScaleError
+from ..presets import AUTO, find
+from ..settings import LAYER_SETS
+from . import user_presets
+from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
+from .describe import headline, plan_now
+from .infotext import paste_functions
+from .run import Environment
+
+
+@dataclass(frozen=True)
+class PanelHost:
+    """What the panel asks of where it stands. size_inputs: the page's width and height components, if it has them."""
+
+    accordion: Callable[..., Any]
+    model: Callable[[], Any]
+    environment: Callable[[], Environment]
+    user_folder: Callable[[], Path]
+    default_preset: str = AUTO
+    size_inputs: tuple[Any, Any] | None = None
+
+
+def build(tab: str, host: PanelHost) -> list[Any]:
+    """Build the accordion in the current gradio context; returns the controls in argument order."""
+
+    def element(name: str) -> str:
+        return f"{tab}_fouriscale_{name}"
+
+    with host.accordion(False, label=TITLE, elem_id=element("enabled")) as enabled:
+        with enabled.extra():
+            head = gr.HTML("", elem_id=element("headline"))
+        with gr.Row():
+            preset = gr.Dropdown(
+                label="FouriScale preset",
+                choices=_names(host),
+                value=host.default_preset,
+                elem_id=element("preset"),
+                info="Auto follows model and size. Custom uses the sliders below.",
+            )
+            use_size = gr.Button("Set size from preset", elem_id=element("use_size"))
+        with gr.Row():
+            passes = gr.Radio(list(PASSES), value=PASSES[0], label="Pass", elem_id=element("passes"))
+            layers = gr.Dropdown(
+                list(LAYER_SETS),
+                value=DEFAULTS.layers,
+                label="FouriScale layers",
+                elem_id=element("layers"),
+                info="down+mid leaves the up blocks plain.",
+                allow_custom_value=True,
+            )
+        with gr.Row():
+            guidance = gr.Checkbox(
+                True, label="Guidance (detail, at the price of extra rows)", elem_id=element("guidance")
+            )
+            low_pass = gr.Checkbox(True, label="Low-pass filter", elem_id=element("filter"))
+            conditioning = gr.Checkbox(
+                True, label="Tell SDXL the base size instead of the real one", elem_id=element("size_conditioning")
+            )
+        with gr.Accordion("Custom", open=False, elem_id=element("custom")):
+            with gr.Row():
+                start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
+                stop = _slider("FouriScale stop", "stop", 0.0, 1.0, 0.05, element)
+                dilation = _slider("Dilation (0: by size)", "dilation", 0.0, 8.0, 0.25, element)
+            with gr.Row():
+                base = gr.Textbox(
+                    "", label="Base size", placeholder="auto, or WIDTHxHEIGHT", elem_id=element("base"), max_lines=1
+                )
+                strong = _slider("Strong stop-band (-1: by model)", "stopband_strong", -1.0, 1.0, 0.05, element)
+                weak = _slider("Weak stop-band (-1: by model)", "stopband_weak", -1.0, 1.0, 0.05, element)
+            with gr.Row():
+                name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
+                save = gr.Button("Save preset", elem_id=element("save"))
+                delete = gr.Button("Delete preset", elem_id=element("delete"))
+            message = gr.HTML("", elem_id=element("message"))
+        refresh = gr.Button("Refresh", visible=False, elem_id=element("refresh"))
+    controls = [
+        enabled,
+        preset,
+        passes,
+        layers,
+        guidance,
+        low_pass,
+        conditioning,
+        start,
+        stop,
+        dilation,
+        base,
+        strong,
+        weak,
+    ]
+    assert len(controls) == len(FIELDS)
+    _live_headline(host, controls, head, refresh)
+    _preset_buttons(host, controls, (name, save, delete, message), use_size)
+    return controls
+
+
+def _slider(label: str, field: str, low: float, high: float, step: float, element: Callable[[str], str]) -> Any:
+    return gr.Slider(low, high, value=getattr(DEFAULTS, field), step=step, label=label, elem_id=element(field))
+
+
+def _names(host: PanelHost) -> list[str]:
+    return [AUTO, *(p.name for p in host.environment().presets), CUSTOM]
+
+
+def _live_headline(host: PanelHost, controls: Sequence[Any], head: Any, refresh: Any) -> None:
+    if host.size_inputs is None:
+        return
+
+    def text(*values: Any) -> str:
+        *arguments, width, height = values
+        line = headline(host.model(), arguments, width, height, host.environment().presets)
+        return f'<span class="fouriscale-headline">{_escape(line)}</span>'
+
+    inputs = [*controls, *host.size_inputs]
+    for source in inputs:
+        source.change(text, inputs=inputs, outputs=[head], show_progress=False, queue=False)
+    refresh.click(text, inputs=inputs, outputs=[head], show_progress=False, queue=False)
+
+
+def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any, ...], use_size: Any) -> None:
+    name, save, delete, message = widgets
+    preset = controls[1]
+
+    def save_preset(new_name: str, *values: Any) -> Any:
+        *arguments, width, height = values
+        try:
+            arguments[1] = CUSTOM
+            decided, _ = plan_now(host.model(), parse(arguments), int(width), int(height), host.environment().presets)
+            saved = user_presets.save(host.user_folder(), new_name, decided.family, decided.size, decided.settings)
+        except (FouriScaleError, OSError, TypeError, ValueError) as error:
+            return gr.update(), _escape(str(error))
+        return gr.update(choices=_names(host), value=saved.name), _escape(f"saved {saved.name}")
+
+    def delete_preset(chosen: str) -> Any:
+        try:
+            user_presets.delete(host.user_folder(), chosen)
+        except (FouriScaleError, OSError) as error:
+            return gr.update(), _escape(str(error))
+        return gr.update(choices=_names(host), value=AUTO), _escape(f"deleted {chosen}")
+
+    def size_of(chosen: str) -> Any:
+        try:
+            found = find(chosen, host.environment().presets)
+        except FouriScaleError:
+            found = None
+        return (gr.update(), gr.update()) if found is None else found.size
+
+    delete.click(delete_preset, inputs=[preset], outputs=[preset, message], show_progress=False)
+    if host.size_inputs is not None:
+        inputs = [name, *controls, *host.size_inputs]
+        save.click(save_preset, inputs=inputs, outputs=[preset, message], show_progress=False)
+        use_size.click(size_of, inputs=[preset], outputs=list(host.size_inputs), show_progress=False)
+
+
+def paste_fields(controls: Sequence[Any]) -> list[tuple[Any, Callable[..., Any]]]:
+    """Pairs of control and reader, as the host's `infotext_fields` wants them."""
+    readers = paste_functions()
+    return [(control, readers[name]) for control, name in zip(controls, FIELDS, strict=True)]
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,246 @@
+"""The life of one generation in a WebUI: plan for each pass, attach, follow model switches, clean up, report.
+
+Everything about the generation lives in one `Run`, and the `Run` lives on the host's processing object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import FouriScaleError
+from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge
+from ..planning import Plan, plan
+from ..presets import Preset
+from ..session import Session, attach, session_on
+from ..unet.structure import describe
+from . import infotext
+from .args import DEFAULTS, Parsed, parse, resolve, wants
+from .log import get_logger
+
+ATTRIBUTE = "_fouriscale_run"
+XYZ_ATTRIBUTE = "_fouriscale_xyz"
+
+
+@dataclasses.dataclass
+class Report:
+    """The last run, for the status route."""
+
+    last: dict[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """What the host's settings page says, and what is known besides."""
+
+    presets: Sequence[Preset]
+    report: Report
+    custom_unet: str = ""  # name of a UNet implementation that hooks cannot reach (TensorRT), if one is in use
+    smallest_auto: int = 0  # Auto does nothing for pictures whose longer side is smaller than this, in pixels
+
+
+class Run:
+    """FouriScale in one generation. Begin with `begin`; `before_pass` for each pass; `finish` at the end, any end."""
+
+    def __init__(self, p: Any, parsed: Parsed, environment: Environment):
+        self._p = p
+        self._parsed = parsed
+        self._environment = environment
+        self._session: Session | None = None
+        self._adapter: WebuiRows | None = None
+        self._unet: Any = None
+        self._size = (0, 0)
+        self._preset = ""
+        self._said: set[str] = set()
+        self._wrapped: list[tuple[Any, str]] = []
+
+    @property
+    def session(self) -> Session | None:
+        """The session of the pass that is under way."""
+        return self._session
+
+    def wrap_close(self) -> None:
+        """The host closes its processing object however a job ends; clean up there too."""
+        self._wrap(self._p, "close")
+
+    def before_pass(self, latent_shape: Sequence[int]) -> None:
+        """Plan and attach for a pass whose latent has `latent_shape` (n, c, h, w). Never raises on bad input."""
+        self.end_pass()
+        is_hires = bool(getattr(self._p, "is_hr_pass", False))
+        wanted = self._parsed.args.passes
+        if (wanted == "First pass" and is_hires) or (wanted == "Hires pass" and not is_hires):
+            return
+        self._size = (8 * int(latent_shape[-1]), 8 * int(latent_shape[-2]))
+        try:
+            self._attach()
+        except FouriScaleError as error:
+            self.skip(str(error))
+        except Exception as error:
+            get_logger().exception("unexpected error while attaching")
+            self.skip(f"unexpected {type(error).__name__}: {error}")
+        sampler = getattr(self._p, "sampler", None)
+        if self._session is not None and hasattr(sampler, "launch_sampling"):
+            self._wrap(sampler, "launch_sampling")
+
+    def _attach(self) -> None:
+        if self._environment.custom_unet:
+            self.skip(f"the UNet is replaced by {self._environment.custom_unet}, which hooks cannot reach")
+            return
+        model = self._p.sd_model
+        unet = find_unet(model)
+        decided, self._preset = self._plan(unet)
+        self._record(decided)
+        if decided.reason is not None:
+            self.skip(decided.reason)
+            return
+        base = decided.base if decided.family == "sdxl" and self._parsed.args.size_conditioning else None
+        self._adapter = ForgeRows(base) if is_forge(model) else A1111Rows(base)
+        self._unet = unet
+        self._session = attach(unet, decided, None, self._adapter)
+        if is_forge(model):
+            _reserve_memory(self._p, self._size)
+        get_logger().debug("attached: %s", decided)
+
+    def _plan(self, unet: Any) -> tuple[Plan, str]:
+        family = describe(unet).family
+        settings, preset = resolve(self._parsed, family, *self._size, self._environment.presets)
+        decided = plan(unet, *self._size, settings)
+        if preset == "Auto" and decided.active and max(self._size) < self._environment.smallest_auto:
+            reason = f"Auto acts from {self._environment.smallest_auto} pixels on, as the settings page says"
+            decided = dataclasses.replace(decided, reason=reason)
+        return decided, preset
+
+    def denoiser_call(self, cond_rows: int, total_rows: int) -> None:
+        """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows."""
+        if self._session is None or self._adapter is None:
+            return
+        if find_unet(self._p.sd_model) is not self._unet:  # the refiner, or another checkpoint, took over
+            self._close_session()
+            try:
+                self._attach()
+            except FouriScaleError as error:
+                self.skip(str(error))
+                return
+        if self._adapter is not None:
+            self._adapter.start(cond_rows, total_rows)
+
+    def end_pass(self) -> None:
+        """Detach, put the host's methods back, and write down what was done. Safe to call at any time, and twice."""
+        self._close_session()
+        for owner, name in self._wrapped:
+            if name != "close":
+                vars(owner).pop(name, None)
+        self._wrapped = [w for w in self._wrapped if w[1] == "close"]
+
+    def finish(self) -> None:
+        """The end of the generation."""
+        self.end_pass()
+        for owner, name in self._wrapped:
+            vars(owner).pop(name, None)
+        self._wrapped = []
+
+    def skip(self, reason: str) -> None:
+        """Say once, in the picture's comment and in the log, why the picture is plain."""
+        last = self._environment.report.last or {}
+        self._environment.report.last = {**last, "active": False, "reason": reason}
+        if reason in self._said:
+            return
+        self._said.add(reason)
+        get_logger().warning("skipped: %s", reason)
+        if hasattr(self._p, "comment"):
+            self._p.comment(f"FouriScale skipped: {reason}")
+
+    def _close_session(self) -> None:
+        session, self._session, self._adapter, self._unet = self._session, None, None, None
+        if session is None:
+            return
+        session.close()
+        self._record(session.plan, session)
+        if session.calls:
+            fields = infotext.fields_of(self._parsed, self._preset, session.plan.settings)
+            self._p.extra_generation_params.update(fields)
+
+    def _record(self, decided: Plan, session: Session | None = None) -> None:
+        history = [] if session is None else session.history
+        self._environment.report.last = {
+            **decided.to_dict(),
+            "preset": self._preset,
+            "unet_calls": 0 if session is None else session.calls,
+            "rows": ["uncond", "cond", "cond_weak"] if decided.settings.guidance else ["uncond", "cond"],
+            "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
+        }
+
+    def _wrap(self, owner: Any, name: str) -> None:
+        original = getattr(owner, name, None)
+        if original is None or (owner, name) in self._wrapped:
+            return
+        clean_up = self.finish if name == "close" else self.end_pass
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return original(*args, **kwargs)
+            finally:
+                clean_up()
+
+        setattr(owner, name, wrapped)
+        self._wrapped.append((owner, name))
+
+
+def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None:
+    """First thing in every generation, enabled or not: remove leftovers, read the arguments, make the run.
+
+    Returns None where FouriScale is not wanted. Bad arguments are said in the picture's comment; nothing is raised.
+    """
+    remove_leftovers(p)
+    for key in [k for k in p.extra_generation_params if k.startswith(infotext.PREFIX)]:
+        del p.extra_generation_params[key]  # the cells of an X/Y/Z plot share this mapping
+    axes: Mapping[str, Any] = getattr(p, XYZ_ATTRIBUTE, {})
+    if not (wants(values) or axes.get("enabled")) or axes.get("enabled") is False:
+        return None
+    environment.report.last = None
+    try:
+        parsed = parse(values).with_values(axes)
+    except FouriScaleError as error:
+        Run(p, Parsed(DEFAULTS), environment).skip(str(error))
+        return None
+    if not parsed.args.enabled:
+        return None
+    run = Run(p, parsed, environment)
+    setattr(p, ATTRIBUTE, run)
+    run.wrap_close()
+    return run
+
+
+def run_of(p: Any) -> Run | None:
+    """The run of this generation, if FouriScale takes part in it."""
+    return getattr(p, ATTRIBUTE, None)
+
+
+def remove_leftovers(p: Any) -> None:
+    """Close whatever session an earlier generation left on the model, and this object's own run."""
+    run = run_of(p)
+    if run is not None:
+        run.finish()
+        delattr(p, ATTRIBUTE)
+    try:
+        unet = find_unet(p.sd_model)
+    except (FouriScaleError, AttributeError):
+        return
+    while (session := session_on(unet)) is not None:
+        session.close()
+
+
+def _reserve_memory(p: Any, size: tuple[int, int]) -> None:
+    """Tell Forge about the extra rows, on a copy of its patcher that the host drops after the pass."""
+    objects = p.sd_model.forge_objects
+    patcher = getattr(objects, "unet", None)
+    needed = ("clone", "memory_required", "add_extra_preserved_memory_during_sampling")
+    if patcher is None or not all(hasattr(patcher, name) for name in needed):
+        return
+    patcher = patcher.clone()
+    rows = max(1, int(getattr(p, "batch_size", 1)))
+    patcher.add_extra_preserved_memory_during_sampling(
+        int(patcher.memory_required([rows, 4, size[1] // 8, size[0] // 8]))
+    )
+    objects.unet = patcher

@@ -1,0 +1,123 @@
+"""The AlwaysOn script: joins the host's events to `fouriscale.webui`, which does the work."""
+
+from __future__ import annotations
+
+import gradio as gr
+from modules import script_callbacks, scripts, shared
+from modules.ui_components import InputAccordion
+
+from fouriscale.webui import options, panel
+from fouriscale.webui.api import add_routes
+from fouriscale.webui.args import TITLE
+from fouriscale.webui.axes import add_axes, find_xyz_module
+from fouriscale.webui.infotext import LABELS
+from fouriscale.webui.run import Report, begin, remove_leftovers, run_of
+
+REPORT = Report()
+
+
+def current_environment():
+    """The settings page and preset folders as they are now."""
+    return options.environment(shared, REPORT)
+
+
+class FouriScaleScript(scripts.Script):
+    """One per tab. Keeps only the tab's width and height components, for the headline."""
+
+    def __init__(self):
+        super().__init__()
+        self._size_inputs = {}
+
+    def title(self):
+        """The key of the script in API requests."""
+        return TITLE
+
+    def show(self, is_img2img):
+        """In both tabs, always."""
+        return scripts.AlwaysVisible
+
+    def after_component(self, component, **kwargs):
+        """Remember the size sliders, which the page makes before the scripts' panels."""
+        name = str(kwargs.get("elem_id") or "")
+        for side in ("width", "height"):
+            if name == f"{'img2img' if self.is_img2img else 'txt2img'}_{side}":
+                self._size_inputs[side] = component
+
+    def ui(self, is_img2img):
+        """Build the accordion."""
+        sizes = (self._size_inputs.get("width"), self._size_inputs.get("height"))
+        host = panel.PanelHost(
+            accordion=InputAccordion,
+            model=lambda: shared.sd_model,
+            environment=current_environment,
+            user_folder=lambda: options.user_folder(shared),
+            default_preset=options.default_preset(shared),
+            size_inputs=sizes if None not in sizes else None,
+        )
+        controls = panel.build("img2img" if is_img2img else "txt2img", host)
+        controls[0].do_not_save_to_config = True
+        self.infotext_fields = panel.paste_fields(controls)
+        self.paste_field_names = list(LABELS.values())
+        return controls
+
+    def process(self, p, *args):
+        """First event of a generation."""
+        begin(p, args, current_environment())
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        """Each pass: first, hires, every batch."""
+        run = run_of(p)
+        if run is not None:
+            run.before_pass(kwargs["x"].shape)
+
+    def postprocess_batch(self, p, *args, **kwargs):
+        """The pass is over, also after an interrupt."""
+        run = run_of(p)
+        if run is not None:
+            run.end_pass()
+
+    def postprocess(self, p, processed, *args):
+        """The generation is over."""
+        run = run_of(p)
+        if run is not None:
+            run.finish()
+
+
+def on_denoiser(params):
+    """Before each denoiser call: how many of its rows are cond."""
+    p = getattr(getattr(params, "denoiser", None), "p", None)
+    run = run_of(p) if p is not None else None
+    if run is None:
+        return
+    cond = params.text_cond
+    if isinstance(cond, dict):
+        cond = cond["crossattn"]
+    run.denoiser_call(len(cond), len(params.x))
+
+
+def on_unload():
+    """The script is being reloaded: leave nothing on the model."""
+
+    class Idle:
+        sd_model = shared.sd_model
+
+    remove_leftovers(Idle())
+
+
+def on_app_started(_demo: gr.Blocks | None, app):
+    """Add the API routes."""
+    add_routes(app, current_environment, lambda: shared.sd_model, getattr(shared.cmd_opts, "api_auth", None))
+
+
+def preset_names():
+    """Names for the X/Y/Z plot's preset axis."""
+    return [p.name for p in current_environment().presets]
+
+
+script_callbacks.on_cfg_denoiser(on_denoiser)
+script_callbacks.on_app_started(on_app_started)
+script_callbacks.on_ui_settings(lambda: options.add_options(shared))
+script_callbacks.on_script_unloaded(on_unload)
+_xyz = find_xyz_module(scripts.scripts_data)
+if _xyz is not None:
+    add_axes(_xyz, preset_names)
