@@ -28,9 +28,13 @@ lint: .venv/dev.stamp
 	$(PIP) --no-deps --editable .
 	@touch $@
 
-.venv/dev.stamp: .venv/run.stamp requirements/dev.txt requirements/dev-no-deps.txt
+.venv/dev.stamp: .venv/run.stamp requirements/dev.txt requirements/dev-no-deps.txt requirements/gradio3.txt requirements/gradio4.txt
 	$(PIP) -r requirements/dev.txt
 	$(PIP) --no-deps -r requirements/dev-no-deps.txt
+# The gradio of each kind of WebUI lives beside the others' packages, in a folder that tests put first on the path.
+	rm -rf .venv/gradio3 .venv/gradio4
+	$(PIP) --target .venv/gradio3 -r requirements/gradio3.txt 2>/dev/null
+	$(PIP) --target .venv/gradio4 -r requirements/gradio4.txt 2>/dev/null
 	@touch $@
 
 clean:

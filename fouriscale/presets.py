@@ -105,7 +105,12 @@ def _size(where: str, size: Any) -> Size:
 
 
 def _key(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower().replace("×", "x"))
+    return re.sub(r"[\W_]", "", name.lower().replace("×", "x"))
+
+
+def same_name(one: str, other: str) -> bool:
+    """Whether two names mean the same preset: case, spaces and punctuation do not count."""
+    return _key(one) == _key(other)
 
 
 def find(name: str, presets: Iterable[Preset] | None = None) -> Preset | None:
@@ -113,11 +118,11 @@ def find(name: str, presets: Iterable[Preset] | None = None) -> Preset | None:
 
     Raises SettingsError, listing the names, for an unknown one.
     """
-    if _key(name) == _key(AUTO):
+    if same_name(name, AUTO):
         return None
     known = load() if presets is None else list(presets)
     for preset in known:
-        if _key(preset.name) == _key(name):
+        if same_name(preset.name, name):
             return preset
     raise SettingsError("preset", name, "one of " + ", ".join((AUTO, *(p.name for p in known))))
 

@@ -63,6 +63,7 @@ class Session:
         self._convs: list[ConvHook] = []
         self._handles: list[RemovableHandle] = []
         self._outer: Session | None = None
+        self._resting = False
 
     @property
     def rows(self) -> tuple[str, ...] | None:
@@ -80,11 +81,12 @@ class Session:
 
     def attach(self) -> Session:
         """Register all hooks. A session that is already on this UNet rests until this one is closed."""
-        if self._handles or self.closed or not self.plan.active:
+        if self._handles or self._resting or self.closed or not self.plan.active:
             return self
         self._outer = session_on(self._unet)
         if self._outer is not None:
             self._outer._detach()
+            self._outer._resting = True
         try:
             self._register()
         except BaseException:
@@ -116,13 +118,23 @@ class Session:
         self._convs.clear()
 
     def close(self) -> None:
-        """Remove every hook and restore every attribute. Safe to call twice, and at any moment."""
+        """Remove every hook and restore every attribute. Safe to call twice, and at any moment.
+
+        The youngest session that rests because of this one goes on; one that rests itself has nothing to hand back.
+        """
         self._detach()
         self._filters = FilterCache()
-        outer, self._outer = self._outer, None
-        if not self.closed and outer is not None and not outer.closed:
-            outer._register()
+        if self.closed:
+            return
         self.closed = True
+        if self._resting:
+            return
+        outer, self._outer = self._outer, None
+        while outer is not None and outer.closed:
+            outer = outer._outer
+        if outer is not None:
+            outer._resting = False
+            outer._register()
 
     def __enter__(self) -> Session:
         return self

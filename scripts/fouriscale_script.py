@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gradio as gr
-from modules import script_callbacks, scripts, shared
+from modules import script_callbacks, scripts, sd_models, shared
 from modules.ui_components import InputAccordion
 
 from fouriscale.webui import options, panel
@@ -19,6 +19,11 @@ REPORT = Report()
 def current_environment():
     """The settings page and preset folders as they are now."""
     return options.environment(shared, REPORT)
+
+
+def current_model():
+    """The model in memory, or None; `shared.sd_model` would load one."""
+    return sd_models.model_data.sd_model
 
 
 class FouriScaleScript(scripts.Script):
@@ -48,13 +53,13 @@ class FouriScaleScript(scripts.Script):
         sizes = (self._size_inputs.get("width"), self._size_inputs.get("height"))
         host = panel.PanelHost(
             accordion=InputAccordion,
-            model=lambda: shared.sd_model,
+            model=current_model,
             environment=current_environment,
             user_folder=lambda: options.user_folder(shared),
             default_preset=options.default_preset(shared),
             size_inputs=sizes if None not in sizes else None,
         )
-        controls = panel.build("img2img" if is_img2img else "txt2img", host)
+        controls = panel.build("img2img" if is_img2img else "txt2img", host).controls
         controls[0].do_not_save_to_config = True
         self.infotext_fields = panel.paste_fields(controls)
         self.paste_field_names = list(LABELS.values())
@@ -99,14 +104,14 @@ def on_unload():
     """The script is being reloaded: leave nothing on the model."""
 
     class Idle:
-        sd_model = shared.sd_model
+        sd_model = current_model()
 
     remove_leftovers(Idle())
 
 
 def on_app_started(_demo: gr.Blocks | None, app):
     """Add the API routes."""
-    add_routes(app, current_environment, lambda: shared.sd_model, getattr(shared.cmd_opts, "api_auth", None))
+    add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
 
 
 def preset_names():

@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from ..errors import FouriScaleError
-from . import demo, evaluate, generate, show
+from . import demo, evaluate, generate, show, ui
 
 # The base of what typer raises for wrong options. Newer versions carry click inside, so it is taken from typer.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -27,6 +27,7 @@ app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("presets")(show.presets)
 app.command("plan")(show.plan)
+app.command("ui")(ui.ui)
 
 
 def main() -> None:

@@ -45,12 +45,11 @@ def demo(
     pipe = load(bundled.folder())
     done: list[tuple[Request, Result]] = []
     with Progress(transient=True) as bar:
-        task = bar.add_task("pictures", total=len(requests))
+        task = bar.add_task("pictures", total=len(requests) * STEPS)
         for request in requests:
-            result = sample(pipe, request, progress=False)
+            result = sample(pipe, request, lambda _step: bar.advance(task))
             save_png(result.image, out / f"{slug(request.prompt)}-{_label(request, '-')}.png", result.parameters)
             done.append((request, result))
-            bar.advance(task)
     page = _comparison(words, done)
     page.save(out / "comparison.png")
     Console().print(_table(done))

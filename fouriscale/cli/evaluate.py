@@ -61,7 +61,7 @@ def _counts(pipe: Any, size: str, method: str, samples: int, seed: int, advance:
             prompt=word, width=bundled.BASE * across, height=bundled.BASE * down, seed=seeds[0], steps=STEPS, cfg=CFG,
             settings=Settings() if method == "fouriscale" else None,
         )  # fmt: skip
-        latents, _, _ = sample_latents(pipe, request, seeds, progress=False)
+        latents, _, _ = sample_latents(pipe, request, seeds)
         counts += [count_objects(a.numpy()) for a in bundled.alpha(latents)]
         advance(len(seeds))
     return counts

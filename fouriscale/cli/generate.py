@@ -84,14 +84,13 @@ def generate(
 
 def _make_all(pipe: Any, request: Request, prompts: list[str], count: int, out: Path) -> None:
     with Progress(transient=True) as bar:
-        task = bar.add_task("pictures", total=len(prompts) * count)
+        task = bar.add_task("pictures", total=len(prompts) * count * request.steps)
         for line, text in enumerate(prompts):
             for n in range(count):
                 one = dataclasses.replace(request, prompt=text, seed=request.seed + n)
-                result = sample(pipe, one, progress=False)
+                result = sample(pipe, one, lambda _step: bar.advance(task))
                 path = out / f"{line + 1:05d}-{one.seed}-{slug(text)}.png"
                 save_png(result.image, path, result.parameters)
-                bar.advance(task)
                 bar.console.print(f"{path}  {result.seconds:.1f} s", soft_wrap=True, highlight=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,22 +60,23 @@ def load(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "c
     return load_pipeline(model, dtype, device)
 
 
-def sample(pipe: Any, request: Request, progress: bool = True) -> Result:
-    """Make one picture. Raises what planning raises, before any step is taken."""
-    latents, seconds, plan = sample_latents(pipe, request, [request.seed], progress)
+def sample(pipe: Any, request: Request, on_step: Callable[[int], None] | None = None) -> Result:
+    """Make one picture. on_step: told the number of finished steps. Raises what planning raises, before any step."""
+    latents, seconds, plan = sample_latents(pipe, request, [request.seed], on_step)
     image = decode(pipe, latents)[0]
     return Result(image, latents, seconds, plan, parameters(request, plan))
 
 
 def sample_latents(
-    pipe: Any, request: Request, seeds: list[int], progress: bool = True
+    pipe: Any, request: Request, seeds: list[int], on_step: Callable[[int], None] | None = None
 ) -> tuple[torch.Tensor, float, Plan]:
     """The latents of one picture per seed, as one batch: (n, 4, h, w), the seconds it took, and the plan."""
-    pipe.set_progress_bar_config(disable=not progress, leave=False, desc=request.prompt[:40])
+    pipe.set_progress_bar_config(disable=True)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     extra = {"eta": request.eta} if request.scheduler == "ddim" else {}
     start = time.perf_counter()
-    with attached(pipe, request.width, request.height, request.settings, request.steps, request.cfg) as run:
+    size = (request.width, request.height)
+    with attached(pipe, *size, request.settings, request.steps, request.cfg, on_step) as run:
         latents = pipe(
             [request.prompt] * len(seeds),
             negative_prompt=[request.negative] * len(seeds),

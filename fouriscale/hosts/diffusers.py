@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++_2m": ("DPMSolverMultistepScheduler", NO_KARRAS),
     "dpm++_2m_karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "unipc": ("UniPCMultistepScheduler", NO_KARRAS),
-    "pndm": ("PNDMScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "lms": ("LMSDiscreteScheduler", NO_KARRAS),
 }
 
@@ -102,33 +102,47 @@ class Run:
 
 
 @contextmanager
-def attached(pipe: Any, width: int, height: int, settings: Settings | None, steps: int, cfg: float) -> Iterator[Run]:
+def attached(
+    pipe: Any,
+    width: int,
+    height: int,
+    settings: Settings | None,
+    steps: int,
+    cfg: float,
+    on_step: Callable[[int], None] | None = None,
+) -> Iterator[Run]:
     """Attach FouriScale to `pipe` for pictures of width × height pixels; nothing is left when the block ends.
 
     settings: None leaves the pipeline plain. cfg: the guidance scale of the call; the pipeline has uncond rows above 1.
-    Raises what `fouriscale.plan` raises.
+    on_step: told the number of finished steps after each. Raises what `fouriscale.plan` raises.
     """
     decided = plan(pipe.unet, width, height, settings or Settings())
-    run = Run(decided)
-    if settings is None:
-        yield run
-        return
-    if decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
-        run.arguments.update(_size_conditioning(decided))
     # Guidance-distilled UNets are told the scale and have no uncond rows.
     guided = cfg > 1.0 and pipe.unet.config.time_cond_proj_dim is None
     rows = ("uncond", "cond") if guided else ("cond",)
-    with attach(pipe.unet, decided, rows) as session:
-        # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
-        if pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler):
-            session.progress = (0, steps)
+    session = None if settings is None else attach(pipe.unet, decided, rows)
+    run = Run(decided)
+    # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
+    counted = pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
+    if session is not None and counted:
+        session.progress = (0, steps)
+    if session is not None and decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
+        run.arguments.update(_size_conditioning(decided))
 
-            def count(_pipe: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-                session.progress = (step + 1, steps)
-                return values
+    def after_step(_pipe: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if session is not None and counted:
+            session.progress = (step + 1, steps)
+        if on_step is not None:
+            on_step(step + 1)
+        return values
 
-            run.arguments["callback_on_step_end"] = count
+    if session is not None or on_step is not None:
+        run.arguments["callback_on_step_end"] = after_step
+    try:
         yield run
+    finally:
+        if session is not None:
+            session.close()
 
 
 def _size_conditioning(decided: Plan) -> dict[str, Any]:

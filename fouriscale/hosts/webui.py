@@ -6,6 +6,7 @@ Nothing of the hosts is imported: they are known by the shape of what they hand 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ..session import CallAdapter, Session
 from ..unet.rows import RowMap
 
 FORGE_COND = 0  # in transformer_options["cond_or_uncond"]
+PATCHES = ("patches", "patches_replace", "block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
 TIME_ID_WIDTH = 256  # SDXL embeds each number of its size conditioning in this many values
 POOLED_WIDTH = 1280
 
@@ -41,24 +43,29 @@ def is_forge(sd_model: Any) -> bool:
 class WebuiRows(CallAdapter):
     """Counts the cond rows of one denoiser call, so that the extra calls of SAG, PAG and the like get no twins.
 
-    base: where SDXL's size conditioning is overridden, the size that it is told, in pixels.
+    base: where SDXL's size conditioning is overridden, the size that it is told, in pixels. say: called with a sentence
+    when a UNet call has more rows than were announced, as tiled sampling does; such rows get no twins either.
     """
 
-    def __init__(self, base: Size | None = None):
-        self._base = base
+    def __init__(self, base: Size | None = None, say: Callable[[str], None] | None = None):
+        self._base, self._say = base, say
+        self._cond, self._total = 0, 0
         self._cond_left: int | None = None
 
     def start(self, cond_rows: int, total_rows: int) -> None:
         """A denoiser call begins, with so many cond rows of so many rows in all."""
+        self._cond, self._total = cond_rows, total_rows
         self._cond_left = cond_rows
 
     def before(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Label the rows of this UNet call."""
-        labels = self._labels(args[0].shape[0], kwargs)
+        rows = len(args[0] if args else kwargs["x"])
+        labels = self._labels(rows, kwargs)
         if labels is not None and self._cond_left is not None:
-            cond = sum(label == "cond" for label in labels) * (args[0].shape[0] // len(labels))
+            cond = labels.count("cond") * (rows // len(labels))
             if cond > self._cond_left:
                 labels = None
+                self._check(cond, self._cond)
             else:
                 self._cond_left -= cond
         session.rows = labels
@@ -69,12 +76,16 @@ class WebuiRows(CallAdapter):
     def _labels(self, rows: int, kwargs: dict[str, Any]) -> tuple[str, ...] | None:
         raise NotImplementedError
 
+    def _check(self, rows: int, announced: int) -> None:
+        if rows > announced > 0 and self._say is not None:
+            self._say("left the guidance out: the UNet was called with more rows than announced, as in tiled sampling")
+
 
 class A1111Rows(WebuiRows):
     """A1111: the denoiser callback says how many cond rows come first; UNet calls take the labels in that order."""
 
-    def __init__(self, base: Size | None = None):
-        super().__init__(base)
+    def __init__(self, base: Size | None = None, say: Callable[[str], None] | None = None):
+        super().__init__(base, say)
         self._queue: list[str] = []
 
     def start(self, cond_rows: int, total_rows: int) -> None:
@@ -86,6 +97,7 @@ class A1111Rows(WebuiRows):
         # More rows than are left: a call that the denoiser did not announce (tiles of MultiDiffusion, guidance
         # extensions). Their order is not known, so no row gets a twin.
         if rows > len(self._queue):
+            self._check(rows, self._total)
             return None
         taken, self._queue = self._queue[:rows], self._queue[rows:]
         return tuple(taken)
@@ -103,7 +115,7 @@ class ForgeRows(WebuiRows):
     def may_share_stages(self, kwargs: dict[str, Any]) -> bool:
         """Not where another extension patches blocks: its patch would find fewer rows than are announced."""
         options = kwargs.get("transformer_options") or {}
-        return not any(options.get(key) for key in ("patches", "patches_replace", "block_modifiers"))
+        return not any(options.get(key) for key in PATCHES)
 
     def expanded(self, rows: RowMap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Announce the twins as cond rows in everything that counts rows."""

@@ -56,9 +56,9 @@ class RowMap:
         return map_tensors(tree, self.batch, lambda x: torch.cat((x, self._twins(x))))
 
     def strip(self, value: Any) -> Any:
-        """A tensor of `total` rows cut to the host's rows; anything else as it is."""
-        if isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == self.total:
-            return value[: self.batch]
+        """A tensor of `total` rows, or all such in a tuple, cut to the host's rows; anything else as it is."""
+        if isinstance(value, torch.Tensor | tuple):
+            return map_tensors(value, self.total, lambda x: x[: self.batch])
         return value
 
     def fold(self, tree: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..settings import Settings
+from ..errors import SettingsError
+from ..planning import Plan
 from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, FIELDS, Parsed
 
 PREFIX = "FouriScale"
@@ -26,20 +27,23 @@ LABELS = {
 }
 
 
-def fields_of(parsed: Parsed, preset: str, settings: Settings) -> dict[str, Any]:
+def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
     """What is written for a run in which FouriScale was at work: what differs from the defaults, prefixed.
 
-    Where values of the last group were given, the preset is written as "Custom" with all of them, so that pasting the
-    text restores the same picture whatever becomes of the presets.
+    Where values of the last group were given, the preset is written as "Custom" with all that it and they come to, so
+    that pasting the text restores the same picture whatever becomes of the presets.
     """
     args = parsed.args
+    custom = preset == CUSTOM or bool(parsed.explicit)
     fields: dict[str, Any] = {PREFIX: True}
     for name in ("passes", "layers", "guidance", "filter", "size_conditioning"):
-        if getattr(args, name) != getattr(DEFAULTS, name):
-            fields[LABELS[name]] = getattr(args, name)
-    given = settings.non_defaults()
-    if preset == CUSTOM or parsed.explicit:
+        value = getattr(plan.settings if custom and hasattr(plan.settings, name) else args, name)
+        if value != getattr(DEFAULTS, name):
+            fields[LABELS[name]] = value
+    if custom:
         fields[LABELS["preset"]] = CUSTOM
+        # Custom has no "as the model wants it" for these two.
+        given = {**plan.settings.non_defaults(), "start": plan.start, "stop": plan.stop}
         for name in CUSTOM_FIELDS:
             if name in given:
                 value = given[name]
@@ -50,23 +54,19 @@ def fields_of(parsed: Parsed, preset: str, settings: Settings) -> dict[str, Any]
 
 
 def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-    """For each field a function from the pasted pairs to the control's value; absent keys give the default."""
+    """For each field a function from the pasted pairs to the control's value; the default for absent and bad values."""
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
         default, label = getattr(DEFAULTS, name), LABELS[name]
 
         def read(pairs: Mapping[str, Any]) -> Any:
             text = pairs.get(label)
-            if text is None:
+            if text is None and f"{label}-1" in pairs:  # the host splits what looks like a size
+                text = f"{pairs[f'{label}-1']}x{pairs.get(f'{label}-2')}"
+            try:
+                return getattr(Parsed(DEFAULTS).with_values({name: text}).args, name)
+            except SettingsError:
                 return default
-            if isinstance(default, bool):
-                return str(text).strip().lower() == "true"
-            if isinstance(default, float):
-                try:
-                    return float(text)
-                except ValueError:
-                    return default
-            return str(text)
 
         return read
 

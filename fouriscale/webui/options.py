@@ -9,7 +9,7 @@ from ..presets import AUTO
 from .args import CUSTOM
 from .log import LEVELS, get_logger, set_level
 from .run import Environment, Report
-from .user_presets import load_all
+from .user_presets import exists, load_all
 
 SECTION = ("fouriscale", "FouriScale")
 
@@ -54,8 +54,9 @@ def user_folder(shared: Any) -> Path:
 
 
 def default_preset(shared: Any) -> str:
-    """The preset that the panel starts with."""
-    return str(_read(shared, "default_preset", AUTO) or AUTO)
+    """The preset that the panel starts with; Auto where the one in the settings is no more."""
+    name = str(_read(shared, "default_preset", AUTO) or AUTO)
+    return name if exists(name, load_all(user_folder(shared))[0]) else AUTO
 
 
 def environment(shared: Any, report: Report) -> Environment:
@@ -68,7 +69,7 @@ def environment(shared: Any, report: Report) -> Environment:
         smallest = int(_read(shared, "smallest_auto", 0) or 0)
     except (TypeError, ValueError):
         smallest = 0
-    return Environment(presets, report, _custom_unet(), smallest)
+    return Environment(presets, report, _custom_unet, smallest)
 
 
 def _custom_unet() -> str:

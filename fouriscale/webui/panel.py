@@ -29,15 +29,24 @@ class PanelHost:
     user_folder: Callable[[], Path]
     default_preset: str = AUTO
     size_inputs: tuple[Any, Any] | None = None
+    enabled: bool = False
 
 
-def build(tab: str, host: PanelHost) -> list[Any]:
-    """Build the accordion in the current gradio context; returns the controls in argument order."""
+@dataclass(frozen=True)
+class Panel:
+    """controls: in the order of the script's arguments. refresh: gradio event arguments that renew the headline."""
+
+    controls: list[Any]
+    refresh: dict[str, Any] | None
+
+
+def build(tab: str, host: PanelHost) -> Panel:
+    """Build the accordion in the current gradio context."""
 
     def element(name: str) -> str:
         return f"{tab}_fouriscale_{name}"
 
-    with host.accordion(False, label=TITLE, elem_id=element("enabled")) as enabled:
+    with host.accordion(host.enabled, label=TITLE, elem_id=element("enabled")) as enabled:
         with enabled.extra():
             head = gr.HTML("", elem_id=element("headline"))
         with gr.Row():
@@ -47,8 +56,9 @@ def build(tab: str, host: PanelHost) -> list[Any]:
                 value=host.default_preset,
                 elem_id=element("preset"),
                 info="Auto follows model and size. Custom uses the sliders below.",
+                allow_custom_value=True,  # a pasted name that is not known here must not fail the generation
             )
-            use_size = gr.Button("Set size from preset", elem_id=element("use_size"))
+            use_size = gr.Button("Set size from preset", elem_id=element("use_size"), size="sm", scale=0)
         with gr.Row():
             passes = gr.Radio(list(PASSES), value=PASSES[0], label="Pass", elem_id=element("passes"))
             layers = gr.Dropdown(
@@ -85,7 +95,7 @@ def build(tab: str, host: PanelHost) -> list[Any]:
             message = gr.HTML("", elem_id=element("message"))
         refresh = gr.Button("Refresh", visible=False, elem_id=element("refresh"))
     controls = [
-        enabled,
+        getattr(enabled, "checkbox", enabled),
         preset,
         passes,
         layers,
@@ -100,9 +110,9 @@ def build(tab: str, host: PanelHost) -> list[Any]:
         weak,
     ]
     assert len(controls) == len(FIELDS)
-    _live_headline(host, controls, head, refresh)
+    event = _live_headline(host, controls, head, refresh)
     _preset_buttons(host, controls, (name, save, delete, message), use_size)
-    return controls
+    return Panel(controls, event)
 
 
 def _slider(label: str, field: str, low: float, high: float, step: float, element: Callable[[str], str]) -> Any:
@@ -113,9 +123,9 @@ def _names(host: PanelHost) -> list[str]:
     return [AUTO, *(p.name for p in host.environment().presets), CUSTOM]
 
 
-def _live_headline(host: PanelHost, controls: Sequence[Any], head: Any, refresh: Any) -> None:
+def _live_headline(host: PanelHost, controls: Sequence[Any], head: Any, refresh: Any) -> dict[str, Any] | None:
     if host.size_inputs is None:
-        return
+        return None
 
     def text(*values: Any) -> str:
         *arguments, width, height = values
@@ -123,9 +133,11 @@ def _live_headline(host: PanelHost, controls: Sequence[Any], head: Any, refresh:
         return f'<span class="fouriscale-headline">{_escape(line)}</span>'
 
     inputs = [*controls, *host.size_inputs]
+    event = {"fn": text, "inputs": inputs, "outputs": [head], "show_progress": "hidden", "queue": False}
     for source in inputs:
-        source.change(text, inputs=inputs, outputs=[head], show_progress=False, queue=False)
-    refresh.click(text, inputs=inputs, outputs=[head], show_progress=False, queue=False)
+        source.change(**event)
+    refresh.click(**event)
+    return event
 
 
 def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any, ...], use_size: Any) -> None:
@@ -144,7 +156,7 @@ def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any
 
     def delete_preset(chosen: str) -> Any:
         try:
-            user_presets.delete(host.user_folder(), chosen)
+            user_presets.delete(host.user_folder(), str(chosen or ""))
         except (FouriScaleError, OSError) as error:
             return gr.update(), _escape(str(error))
         return gr.update(choices=_names(host), value=AUTO), _escape(f"deleted {chosen}")
@@ -156,11 +168,11 @@ def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any
             found = None
         return (gr.update(), gr.update()) if found is None else found.size
 
-    delete.click(delete_preset, inputs=[preset], outputs=[preset, message], show_progress=False)
+    delete.click(delete_preset, inputs=[preset], outputs=[preset, message], show_progress="hidden")
     if host.size_inputs is not None:
         inputs = [name, *controls, *host.size_inputs]
-        save.click(save_preset, inputs=inputs, outputs=[preset, message], show_progress=False)
-        use_size.click(size_of, inputs=[preset], outputs=list(host.size_inputs), show_progress=False)
+        save.click(save_preset, inputs=inputs, outputs=[preset, message], show_progress="hidden")
+        use_size.click(size_of, inputs=[preset], outputs=list(host.size_inputs), show_progress="hidden")
 
 
 def paste_fields(controls: Sequence[Any]) -> list[tuple[Any, Callable[..., Any]]]:

@@ -6,10 +6,10 @@ Everything about the generation lives in one `Run`, and the `Run` lives on the h
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import FouriScaleError
+from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge
 from ..planning import Plan, plan
 from ..presets import Preset
@@ -21,6 +21,7 @@ from .log import get_logger
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
+COMMENT = "FouriScale"  # what every comment of ours begins with
 
 
 @dataclasses.dataclass
@@ -36,7 +37,9 @@ class Environment:
 
     presets: Sequence[Preset]
     report: Report
-    custom_unet: str = ""  # name of a UNet implementation that hooks cannot reach (TensorRT), if one is in use
+    # The name of a UNet implementation that hooks cannot reach (TensorRT), if one is in use. The host chooses it after
+    # the run began, so this is asked for each pass.
+    custom_unet: Callable[[], str] = lambda: ""
     smallest_auto: int = 0  # Auto does nothing for pictures whose longer side is smaller than this, in pixels
 
 
@@ -53,16 +56,20 @@ class Run:
         self._size = (0, 0)
         self._preset = ""
         self._said: set[str] = set()
-        self._wrapped: list[tuple[Any, str]] = []
+        self._wrapped: list[tuple[Any, str, Any, Any]] = []  # object, name, our function, what the object had itself
 
     @property
     def session(self) -> Session | None:
         """The session of the pass that is under way."""
         return self._session
 
+    def is_of(self, p: Any) -> bool:
+        """Whether this is the run of `p` itself, not of an object that `p` was copied from."""
+        return self._p is p
+
     def wrap_close(self) -> None:
         """The host closes its processing object however a job ends; clean up there too."""
-        self._wrap(self._p, "close")
+        self._wrap(self._p, "close", self.finish)
 
     def before_pass(self, latent_shape: Sequence[int]) -> None:
         """Plan and attach for a pass whose latent has `latent_shape` (n, c, h, w). Never raises on bad input."""
@@ -72,35 +79,44 @@ class Run:
         if (wanted == "First pass" and is_hires) or (wanted == "Hires pass" and not is_hires):
             return
         self._size = (8 * int(latent_shape[-1]), 8 * int(latent_shape[-2]))
+        self._attach()
+        if self._session is not None:
+            self._wrap(getattr(self._p, "sampler", None), "launch_sampling", self.end_pass)
+
+    def _attach(self) -> None:
         try:
-            self._attach()
+            self._attach_to_model()
         except FouriScaleError as error:
             self.skip(str(error))
         except Exception as error:
             get_logger().exception("unexpected error while attaching")
             self.skip(f"unexpected {type(error).__name__}: {error}")
-        sampler = getattr(self._p, "sampler", None)
-        if self._session is not None and hasattr(sampler, "launch_sampling"):
-            self._wrap(sampler, "launch_sampling")
 
-    def _attach(self) -> None:
-        if self._environment.custom_unet:
-            self.skip(f"the UNet is replaced by {self._environment.custom_unet}, which hooks cannot reach")
+    def _attach_to_model(self) -> None:
+        custom = self._environment.custom_unet()
+        if custom:
+            self.skip(f"the UNet is replaced by {custom}, which hooks cannot reach")
             return
         model = self._p.sd_model
         unet = find_unet(model)
         decided, self._preset = self._plan(unet)
         self._record(decided)
         if decided.reason is not None:
-            self.skip(decided.reason)
+            if not self._hires_follows():
+                self.skip(decided.reason)
             return
         base = decided.base if decided.family == "sdxl" and self._parsed.args.size_conditioning else None
-        self._adapter = ForgeRows(base) if is_forge(model) else A1111Rows(base)
-        self._unet = unet
-        self._session = attach(unet, decided, None, self._adapter)
-        if is_forge(model):
+        if is_forge(model) and decided.settings.guidance:
             _reserve_memory(self._p, self._size)
+        adapter = (ForgeRows if is_forge(model) else A1111Rows)(base, self._note)
+        self._session = attach(unet, decided, None, adapter)
+        self._adapter, self._unet = adapter, unet
         get_logger().debug("attached: %s", decided)
+
+    def _hires_follows(self) -> bool:
+        """In the first of two passes: it is no news that a picture of the training size needs nothing."""
+        two_passes = getattr(self._p, "enable_hr", False) and not getattr(self._p, "is_hr_pass", False)
+        return bool(two_passes) and self._parsed.args.passes != "First pass"
 
     def _plan(self, unet: Any) -> tuple[Plan, str]:
         family = describe(unet).family
@@ -115,41 +131,41 @@ class Run:
         """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows."""
         if self._session is None or self._adapter is None:
             return
-        if find_unet(self._p.sd_model) is not self._unet:  # the refiner, or another checkpoint, took over
+        try:
+            unet = find_unet(self._p.sd_model)
+        except UnsupportedModelError:
+            unet = None
+        if unet is not self._unet:  # the refiner, or another checkpoint, took over
             self._close_session()
-            try:
-                self._attach()
-            except FouriScaleError as error:
-                self.skip(str(error))
-                return
+            self._attach()
         if self._adapter is not None:
             self._adapter.start(cond_rows, total_rows)
 
     def end_pass(self) -> None:
         """Detach, put the host's methods back, and write down what was done. Safe to call at any time, and twice."""
         self._close_session()
-        for owner, name in self._wrapped:
-            if name != "close":
-                vars(owner).pop(name, None)
-        self._wrapped = [w for w in self._wrapped if w[1] == "close"]
+        self._unwrap("launch_sampling")
 
     def finish(self) -> None:
-        """The end of the generation."""
+        """The end of the generation: nothing of the run is left on the host's objects."""
         self.end_pass()
-        for owner, name in self._wrapped:
-            vars(owner).pop(name, None)
-        self._wrapped = []
+        self._unwrap("close")
+        if run_of(self._p) is self:
+            delattr(self._p, ATTRIBUTE)
 
     def skip(self, reason: str) -> None:
         """Say once, in the picture's comment and in the log, why the picture is plain."""
         last = self._environment.report.last or {}
         self._environment.report.last = {**last, "active": False, "reason": reason}
-        if reason in self._said:
+        self._note(f"skipped: {reason}")
+
+    def _note(self, text: str) -> None:
+        if text in self._said:
             return
-        self._said.add(reason)
-        get_logger().warning("skipped: %s", reason)
+        self._said.add(text)
+        get_logger().warning("%s", text)
         if hasattr(self._p, "comment"):
-            self._p.comment(f"FouriScale skipped: {reason}")
+            self._p.comment(f"{COMMENT} {text}")
 
     def _close_session(self) -> None:
         session, self._session, self._adapter, self._unet = self._session, None, None, None
@@ -158,7 +174,7 @@ class Run:
         session.close()
         self._record(session.plan, session)
         if session.calls:
-            fields = infotext.fields_of(self._parsed, self._preset, session.plan.settings)
+            fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)
 
     def _record(self, decided: Plan, session: Session | None = None) -> None:
@@ -171,11 +187,10 @@ class Run:
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
 
-    def _wrap(self, owner: Any, name: str) -> None:
+    def _wrap(self, owner: Any, name: str, clean_up: Callable[[], None]) -> None:
         original = getattr(owner, name, None)
-        if original is None or (owner, name) in self._wrapped:
+        if original is None:
             return
-        clean_up = self.finish if name == "close" else self.end_pass
 
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -183,8 +198,19 @@ class Run:
             finally:
                 clean_up()
 
+        self._wrapped.append((owner, name, wrapped, vars(owner).get(name)))
         setattr(owner, name, wrapped)
-        self._wrapped.append((owner, name))
+
+    def _unwrap(self, wanted: str) -> None:
+        """Undo `_wrap`, without touching what other extensions wrapped before or after."""
+        for owner, name, wrapped, before in self._wrapped:
+            if name != wanted or vars(owner).get(name) is not wrapped:
+                continue
+            if before is None:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, before)
+        self._wrapped = [entry for entry in self._wrapped if entry[1] != wanted]
 
 
 def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None:
@@ -194,9 +220,11 @@ def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None
     """
     remove_leftovers(p)
     for key in [k for k in p.extra_generation_params if k.startswith(infotext.PREFIX)]:
-        del p.extra_generation_params[key]  # the cells of an X/Y/Z plot share this mapping
+        del p.extra_generation_params[key]  # the cells of an X/Y/Z plot share this mapping, and the next one
+    for text in [t for t in getattr(p, "comments", None) or {} if t.startswith(COMMENT)]:
+        del p.comments[text]
     axes: Mapping[str, Any] = getattr(p, XYZ_ATTRIBUTE, {})
-    if not (wants(values) or axes.get("enabled")) or axes.get("enabled") is False:
+    if not wants([axes["enabled"]] if "enabled" in axes else values):
         return None
     environment.report.last = None
     try:
@@ -220,8 +248,9 @@ def run_of(p: Any) -> Run | None:
 def remove_leftovers(p: Any) -> None:
     """Close whatever session an earlier generation left on the model, and this object's own run."""
     run = run_of(p)
-    if run is not None:
+    if run is not None and run.is_of(p):
         run.finish()
+    elif run is not None:  # this is a copy of another generation's object, which goes on
         delattr(p, ATTRIBUTE)
     try:
         unet = find_unet(p.sd_model)

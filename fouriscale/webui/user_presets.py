@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from ..errors import SettingsError
-from ..presets import AUTO, Preset, find, load, read_file
+from ..presets import Preset, find, load, read_file, same_name
 from ..settings import Settings
 from .args import CUSTOM
 
@@ -22,7 +22,7 @@ def check_name(name: str) -> str:
     name = name.strip()
     if not _ALLOWED.fullmatch(name) or name.endswith(".") or ".." in name:
         raise SettingsError("preset name", name, "1 to 60 letters, digits, spaces and . , ( ) × + - _, no leading dot")
-    if name.lower() in (AUTO.lower(), CUSTOM.lower()) or any(p.name.lower() == name.lower() for p in load()):
+    if exists(name, load()):
         raise SettingsError("preset name", name, "a name that no preset of FouriScale has")
     return name
 
@@ -38,7 +38,7 @@ def save(folder: Path, name: str, family: str, size: tuple[int, int], settings: 
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        os.replace(partial, folder / f"{preset.name}.yaml")
+        os.replace(partial, _file(folder, preset.name))
     except BaseException:
         Path(partial).unlink(missing_ok=True)
         raise
@@ -47,7 +47,7 @@ def save(folder: Path, name: str, family: str, size: tuple[int, int], settings: 
 
 def delete(folder: Path, name: str) -> None:
     """Remove a preset. Raises SettingsError if there is no such preset of the user's."""
-    path = folder / f"{check_name(name)}.yaml"
+    path = _file(folder, check_name(name))
     if not path.is_file():
         raise SettingsError("preset name", name, "a preset that you saved")
     path.unlink()
@@ -59,12 +59,17 @@ def load_all(folder: Path) -> tuple[list[Preset], list[str]]:
     for path in sorted(folder.glob("*.yaml")) if folder.is_dir() else []:
         try:
             for preset in read_file(path):
-                if any(p.name.lower() == preset.name.lower() for p in presets):
+                if exists(preset.name, presets):
                     raise SettingsError(f"{path.name}: name", preset.name, "a name that no other preset has")
                 presets.append(preset)
         except SettingsError as error:
             problems.append(str(error))
     return presets, problems
+
+
+def _file(folder: Path, name: str) -> Path:
+    """Where the preset called so is, or would be."""
+    return next((path for path in sorted(folder.glob("*.yaml")) if same_name(path.stem, name)), folder / f"{name}.yaml")
 
 
 def exists(name: str, presets: list[Preset]) -> bool:

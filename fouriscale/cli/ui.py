@@ -1,0 +1,48 @@
+"""`fouriscale ui`: a page with the extension's accordion, for those without a WebUI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import bundled
+from ..errors import FouriScaleError
+from ..hosts.diffusers import load_pipeline
+from .demo import CFG, STEPS
+from .sampling import Request, sample
+
+
+def ui(
+    model: Annotated[str, typer.Option(help="Folder, .safetensors file or hub id.", show_default="bundled")] = "",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 opens the page to the network.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 7865,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps …")] = "cpu",
+    presets: Annotated[Path, typer.Option(help="Folder for your own presets.")] = Path("user_presets"),
+) -> None:
+    """Serve a page that makes pictures plain and with FouriScale, side by side."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    try:
+        from ..webui.page import build_page
+    except ImportError:
+        raise FouriScaleError("the page needs gradio: pip install gradio") from None
+    pipe = load_pipeline(model or bundled.folder(), device=device)
+    steps, cfg = (50, 7.5) if model else (STEPS, CFG)
+
+    # The order of the page's call; see `fouriscale.webui.page.Maker`.
+    def make(prompt: str, negative: str, width: int, height: int, *rest: Any) -> tuple[Any, float]:
+        steps, cfg, seed, settings, preset, on_step = rest
+        request = Request(
+            prompt=prompt, negative=negative, width=width, height=height, steps=steps, cfg=cfg, seed=seed,
+            settings=settings, preset=preset,
+        )  # fmt: skip
+        result = sample(pipe, request, on_step)
+        return result.image, result.seconds
+
+    base = 8 * int(pipe.unet.config.sample_size)
+    page = build_page(pipe.unet, make, presets, base, "hamburger" if not model else "", steps, cfg)
+    page.queue().launch(server_name=host, server_port=port, share=False)

@@ -1,0 +1,119 @@
+"""The accordion in a real browser, under the gradio of each kind of WebUI.
+
+Needs the two gradio folders that `make test` prepares, and Chromium; on CI both must be there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+def _gradio_folder(name: str) -> Path:
+    folder = Path(sys.prefix) / name
+    missing = "Chromium" if CHROMIUM is None else str(folder) if not (folder / "gradio").is_dir() else ""
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{missing} is missing")
+    if missing:
+        pytest.skip(f"{missing} is missing")
+    return folder
+
+
+@pytest.fixture(scope="module", params=["gradio3", "gradio4"])
+def page(request):
+    """The page, opened in Chromium, with the headline already there."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    folder = _gradio_folder(request.param)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**os.environ, "PYTHONPATH": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
+    command = [sys.executable, str(ROOT / "tests" / "page_server.py"), str(port)]
+    with subprocess.Popen(command, env=environment) as server:
+        try:
+            _wait(f"http://127.0.0.1:{port}/", server)
+            with playwright.sync_playwright() as driver:
+                browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+                opened = browser.new_page(viewport={"width": 1200, "height": 1400})
+                opened.set_default_timeout(20_000)
+                # Fonts and scripts from elsewhere are not needed; asking for them only costs time-outs.
+                opened.route("**/*", lambda r: r.continue_() if "127.0.0.1" in r.request.url else r.abort())
+                opened.goto(f"http://127.0.0.1:{port}/")
+                yield opened
+                browser.close()
+        finally:
+            server.kill()
+
+
+def _wait(url: str, server: subprocess.Popen) -> None:
+    for _ in range(600):
+        assert server.poll() is None, "the page's server ended"
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise AssertionError("the page's server did not answer in two minutes")
+
+
+def _set(page, name: str, value: object) -> None:
+    box = page.locator(f"#page_{name} input[type=number]").first
+    box.fill(str(value))
+    box.press("Tab")
+
+
+def _headline(page, text: str) -> None:
+    page.locator(".fouriscale-headline", has_text=text).first.wait_for()
+
+
+@pytest.mark.timeout(300)
+def test_the_headline_follows_the_size(page) -> None:
+    _set(page, "width", 1024)
+    _set(page, "height", 1024)
+    _headline(page, "SD 1.5 1024×1024: dilation 2, about 1.2× time")
+    _set(page, "width", 2048)
+    _headline(page, "SD 1.5 2048×1024: dilation 4")
+    _set(page, "width", 512)
+    _set(page, "height", 512)
+    _headline(page, "nothing to do, 512×512 is not larger than the 512×512")
+
+
+@pytest.mark.timeout(300)
+def test_a_preset_sets_the_size(page) -> None:
+    preset = page.locator("#page_fouriscale_preset input").first
+    preset.click()
+    preset.fill("SD 1.5 1280x1280")
+    page.locator("li", has_text="SD 1.5 1280x1280").first.dispatch_event("mousedown")
+    preset.press("Tab")
+    page.locator("#page_fouriscale_use_size").click()
+    _headline(page, "SD 1.5 1280×1280: dilation 3")
+    assert page.locator("#page_width input[type=number]").first.input_value() == "1280"
+
+
+@pytest.mark.timeout(300)
+def test_generate_shows_plain_beside_fouriscale(page) -> None:
+    _set(page, "width", 1024)
+    _set(page, "height", 1024)
+    page.locator("#page_generate").click()
+    page.locator("#page_note", has_text="FouriScale: 0.5 s").first.wait_for()
+    assert page.locator("#page_gallery img").count() >= 2
+
+
+@pytest.mark.timeout(300)
+def test_ids_are_unique_for_our_controls(page) -> None:
+    for name in ("preset", "passes", "layers", "guidance", "filter", "start", "stop", "dilation", "base"):
+        assert page.locator(f"#page_fouriscale_{name}").count() == 1, name
