@@ -21,6 +21,8 @@ _KEYS = {
     "filter": "filter",
     "stopband_strong": "strong stop-band",
     "stopband_weak": "weak stop-band",
+    "amp_guidance": "amp guidance",
+    "freeu": "FreeU",
 }
 
 
@@ -36,7 +38,7 @@ def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return "x".join(map(str, value))
+        return "x".join(map(_text, value))
     short = f"{value:g}" if isinstance(value, float) else str(value)
     return short if not isinstance(value, float) or float(short) == value else repr(value)
 
@@ -66,6 +68,10 @@ def _parse(name: str, text: str) -> Any:
         return text.lower() == "true"
     if name in ("family", "layers"):
         return text
+    if name == "freeu":
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        return tuple(_parse("freeu: b1, b2, s1, s2", part) for part in text.split("x"))
     try:
         return float(text)
     except ValueError:

@@ -9,6 +9,7 @@ import torch
 
 from .cost import relative_cost
 from .maths import schedule, sizes
+from .maths.freeu import PUBLISHED, FreeU
 from .maths.lowpass import FilterSpec, Kind
 from .maths.schedule import Progress
 from .maths.sizes import Size
@@ -42,6 +43,8 @@ class Plan:
     layers: tuple[Layer, ...]
     shared: tuple[str, ...]
     attention: tuple[str, ...]
+    freeu: FreeU | None
+    up_resnets: tuple[tuple[str, int], ...]
     cost: float
     reason: str | None
 
@@ -55,6 +58,12 @@ class Plan:
         if not self.active:
             return 1.0
         return schedule.dilation_at(self.dilation, progress, self.start, self.stop)
+
+    def before_start(self, progress: Progress) -> bool:
+        """Whether the trajectory is still before `start`, counted as `dilation_at` counts."""
+        if isinstance(progress, tuple):
+            return progress[0] < round(self.start * progress[1])
+        return progress < self.start
 
     def conv_dilations(self, dilation: float) -> tuple[int, int]:
         """Whole-number dilations of the strong and of the weak rows."""
@@ -85,6 +94,8 @@ class Plan:
             "stopbands": list(self.stopbands),
             "guidance": self.settings.guidance,
             "filter": self.settings.filter,
+            "amp_guidance": self.settings.amp_guidance,
+            "freeu": None if self.freeu is None else [self.freeu.b1, self.freeu.b2, self.freeu.s1, self.freeu.s2],
             "layers": [layer.name for layer in self.layers],
             "cost": round(self.cost, 3),
             "active": self.active,
@@ -158,7 +169,7 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
         cost = relative_cost(structure.blueprint, size, first, stop if settings.guidance else 0.0)
     return Plan(
         settings, family, size, base, dilation, scale, start, stop, (strong, weak), WEAK_DIVISOR[family], layers,
-        shared, structure.attention, cost, reason,
+        shared, structure.attention, _freeu(settings, family), structure.up_resnets, cost, reason,
     )  # fmt: skip
 
 
@@ -180,6 +191,12 @@ def _window(settings: Settings, family: str, dilation: float) -> tuple[float, fl
     if settings.stop is None:
         stop = max(start, stop)
     return start, stop
+
+
+def _freeu(settings: Settings, family: str) -> FreeU | None:
+    if isinstance(settings.freeu, tuple):
+        return FreeU(*settings.freeu)
+    return PUBLISHED[family] if settings.freeu else None
 
 
 def _reason(size: Size, base: Size, scale: int, dilation: float, stop: float, settings: Settings) -> str | None:

@@ -15,7 +15,8 @@ from .maths.lowpass import FilterCache
 from .maths.schedule import Progress, progress_of_timestep
 from .planning import Plan
 from .unet.conv_hook import Call, ConvHook, CurrentCall
-from .unet.rows import RowMap, check_labels
+from .unet.freeu_hook import FreeUHook
+from .unet.rows import RowMap, check_labels, map_tensors
 from .unet.twins import TwinSharing
 
 
@@ -41,6 +42,7 @@ class Session:
     rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
     progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
     history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
+    unamplified: number of calls that `amp_guidance` could not act on, as cond and uncond were not in one call.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Session:
         self.progress: Progress | None = None
         self.calls = 0
         self.history: deque[tuple[Progress, float]] = deque(maxlen=1000)
+        self.unamplified = 0
         self.closed = False
         self.rows = rows
         self._unet = unet
@@ -63,6 +66,7 @@ class Session:
         self._convs: list[ConvHook] = []
         self._handles: list[RemovableHandle] = []
         self._outer: Session | None = None
+        self._amplified: RowMap | None = None
         self._resting = False
 
     @property
@@ -102,6 +106,11 @@ class Session:
             conv = ConvHook(layer, self.plan, self._current, self._filters)
             self._convs.append(conv)
             keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
+        if self.plan.freeu is not None:
+            for path, backbone in self.plan.up_resnets:
+                factors = self.plan.freeu.factors(backbone)
+                if factors is not None:
+                    keep(FreeUHook(backbone, *factors).attach(unet.get_submodule(path)))
         if self.plan.settings.guidance:
             for path in self.plan.shared:
                 keep(TwinSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
@@ -146,6 +155,7 @@ class Session:
 
     def _reset(self) -> None:
         self._current.value = None
+        self._amplified = None
         for conv in self._convs:
             conv.restore()
 
@@ -158,22 +168,35 @@ class Session:
         self.history.append((progress, dilation))
         if dilation <= 1.0 or not self._fits(sample):
             return args, kwargs
-        rows = None
-        if self.plan.settings.guidance and self._rows is not None:
-            rows = RowMap.of(self._rows, sample.shape[0])
+        labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0])
+        self._amplified = labelled if self._amplifies(progress, labelled) else None
         self.calls += 1
-        if rows is None or not rows.cond:
+        if not self.plan.settings.guidance or labelled is None or not labelled.cond:
             self._current.value = Call(dilation, None)
             return args, kwargs
-        self._current.value = Call(dilation, rows, self._adapter.may_share_stages(kwargs))
-        return self._adapter.expanded(rows, rows.append(args), rows.append(kwargs))
+        self._current.value = Call(dilation, labelled, self._adapter.may_share_stages(kwargs))
+        return self._adapter.expanded(labelled, labelled.append(args), labelled.append(kwargs))
+
+    def _amplifies(self, progress: Progress, labelled: RowMap | None) -> bool:
+        """Whether this call's cond rows are to be amplified; counts the calls where they cannot be."""
+        if self.plan.settings.amp_guidance == 1.0 or not self.plan.before_start(progress):
+            return False
+        if labelled is not None and 0 < len(labelled.cond) < labelled.batch:
+            return True
+        self.unamplified += labelled is None or bool(labelled.cond)
+        return False
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        call = self._current.value
+        call, amplified = self._current.value, self._amplified
         self._reset()
-        if call is None or call.rows is None or output is None:  # None: the forward raised
+        if call is None or output is None:  # None: the forward raised
             return None
-        return call.rows.fold(output)
+        if call.rows is not None:
+            output = call.rows.fold(output)
+        if amplified is not None:
+            factor = self.plan.settings.amp_guidance
+            output = map_tensors(output, amplified.batch, lambda x: amplified.amplify(x, factor))
+        return output
 
     def _progress(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Progress:
         if self.progress is not None:
@@ -206,7 +229,7 @@ def session_on(unet: torch.nn.Module) -> Session | None:
 
 def count_hooks(unet: torch.nn.Module) -> int:
     """Number of FouriScale's hooks on `unet` and its layers, counted on the modules themselves."""
-    owners = (Session, ConvHook, TwinSharing)
+    owners = (Session, ConvHook, TwinSharing, FreeUHook)
     return sum(
         isinstance(getattr(hook, "__self__", None), owners)
         for module in unet.modules()

@@ -26,6 +26,8 @@ class Settings:
     guidance: estimate cond with the milder weak filter, at the price of extra rows (paper, section 3.4).
     filter: low-pass the input of dilated convolutions (paper, section 3.2).
     stopband_strong, stopband_weak: gain in [0, 1] that is left in the stop-band.
+    amp_guidance: factor in [1, 10] on the CFG scale before `start`, against blur; the authors use 2.4.
+    freeu: True for the authors' FreeU values of the family, or (b1, b2, s1, s2), each in [0, 4].
 
     Raises SettingsError on construction.
     """
@@ -40,6 +42,8 @@ class Settings:
     filter: bool = True
     stopband_strong: float | None = None
     stopband_weak: float | None = None
+    amp_guidance: float = 1.0
+    freeu: bool | tuple[float, float, float, float] = False
 
     def __post_init__(self) -> None:
         if self.family not in ("auto", *FAMILIES):
@@ -47,6 +51,10 @@ class Settings:
         for field in ("start", "stop", "stopband_strong", "stopband_weak"):
             self._number(field, 0.0, 1.0)
         self._number("dilation", 1.0, 16.0)
+        if self.amp_guidance is None:
+            object.__setattr__(self, "amp_guidance", 1.0)
+        self._number("amp_guidance", 1.0, 10.0)
+        object.__setattr__(self, "freeu", _checked_freeu(self.freeu))
         if self.start is not None and self.stop is not None and self.start > self.stop:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
         for field in ("guidance", "filter"):
@@ -73,7 +81,9 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON or YAML can hold them; `from_dict` gives an equal object back."""
         values = dataclasses.asdict(self)
-        values["base"] = None if self.base is None else list(self.base)
+        for field in ("base", "freeu"):
+            if isinstance(values[field], tuple):
+                values[field] = list(values[field])
         return values
 
     @classmethod
@@ -102,3 +112,16 @@ def _checked_base(value: Any) -> tuple[int, int]:
     if sides != tuple(value) or any(s % 8 or not 64 <= s <= 4096 for s in sides):
         raise SettingsError("base", value, allowed)
     return sides
+
+
+def _checked_freeu(value: Any) -> bool | tuple[float, float, float, float]:
+    if isinstance(value, bool):
+        return value
+    allowed = "true, false, or four numbers from 0 to 4: b1, b2, s1, s2"
+    if not isinstance(value, list | tuple) or len(value) != 4:
+        raise SettingsError("freeu", value, allowed)
+    for number in value:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0.0 <= number <= 4.0:
+            raise SettingsError("freeu", value, allowed)
+    b1, b2, s1, s2 = (float(number) for number in value)
+    return b1, b2, s1, s2

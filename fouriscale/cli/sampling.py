@@ -18,6 +18,10 @@ from ..planning import Plan
 from ..settings import Settings
 
 METHODS = ("plain", "fouriscale")
+WEBUI_SAMPLERS = {
+    "ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "dpm++_2m": "DPM++ 2M",
+    "dpm++_2m_karras": "DPM++ 2M", "unipc": "UniPC", "pndm": "PLMS", "lms": "LMS",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,14 @@ def parameters(request: Request, plan: Plan) -> str:
     """The picture's settings in the WebUI's infotext form."""
     fields: dict[str, object] = {
         "Steps": request.steps,
-        "Sampler": request.scheduler.upper() if request.scheduler == "ddim" else request.scheduler,
+        "Sampler": WEBUI_SAMPLERS.get(request.scheduler, request.scheduler),
         "CFG scale": request.cfg,
         "Seed": request.seed,
         "Size": f"{request.width}x{request.height}",
         "Model": request.model,
     }
+    if request.scheduler.endswith("_karras"):
+        fields["Schedule type"] = "Karras"
     if request.scheduler == "ddim" and request.eta:
         fields["Eta DDIM"] = request.eta
     if request.settings is not None and plan.active:

@@ -10,9 +10,9 @@ import typer
 
 from .. import bundled
 from ..errors import FouriScaleError
-from ..hosts.diffusers import load_pipeline
+from ..unet.structure import describe
 from .demo import CFG, STEPS
-from .sampling import Request, sample
+from .sampling import Request, load, sample
 
 
 def ui(
@@ -30,8 +30,9 @@ def ui(
         from ..webui.page import build_page
     except ImportError:
         raise FouriScaleError("the page needs gradio: pip install gradio") from None
-    pipe = load_pipeline(model or bundled.folder(), device=device)
-    steps, cfg = (50, 7.5) if model else (STEPS, CFG)
+    pipe = load(model or bundled.folder(), device=device)
+    family = describe(pipe.unet).family
+    steps, cfg = (50, 5.0 if family == "sdxl" else 7.5) if model else (STEPS, CFG)
 
     # The order of the page's call; see `fouriscale.webui.page.Maker`.
     def make(prompt: str, negative: str, width: int, height: int, *rest: Any) -> tuple[Any, float]:

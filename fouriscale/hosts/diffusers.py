@@ -13,7 +13,7 @@ import torch
 
 from ..errors import FouriScaleError, SettingsError
 from ..planning import Plan, plan
-from ..session import attach
+from ..session import Session
 from ..settings import Settings
 
 NO_KARRAS = {"use_karras_sigmas": False}
@@ -120,29 +120,30 @@ def attached(
     # Guidance-distilled UNets are told the scale and have no uncond rows.
     guided = cfg > 1.0 and pipe.unet.config.time_cond_proj_dim is None
     rows = ("uncond", "cond") if guided else ("cond",)
-    session = None if settings is None else attach(pipe.unet, decided, rows)
     run = Run(decided)
+    if settings is None and on_step is None:
+        yield run
+        return
+    session = Session(pipe.unet, decided, rows)
     # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
     counted = pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
-    if session is not None and counted:
+    if counted:
         session.progress = (0, steps)
-    if session is not None and decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
+    if settings is not None and decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
         run.arguments.update(_size_conditioning(decided))
 
-    def after_step(_pipe: Any, step: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if session is not None and counted:
-            session.progress = (step + 1, steps)
-        if on_step is not None:
-            on_step(step + 1)
+    def after_step(_pipe: Any, call: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if counted:
+            session.progress = (call + 1, steps)
+        if on_step is not None:  # some schedulers call the UNet more often than once a step
+            on_step((call + 1) * steps // max(len(pipe.scheduler.timesteps), 1))
         return values
 
-    if session is not None or on_step is not None:
-        run.arguments["callback_on_step_end"] = after_step
-    try:
+    run.arguments["callback_on_step_end"] = after_step
+    with session:
+        if settings is not None:
+            session.attach()
         yield run
-    finally:
-        if session is not None:
-            session.close()
 
 
 def _size_conditioning(decided: Plan) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from .separable import SeparableFilter
+
 Kind = Literal["strong", "weak"]
 
 
@@ -49,13 +51,6 @@ def axis_mask(kind: Kind, length: int, scale: float, stopband: float) -> np.ndar
     return np.concatenate([half[::-1], half])
 
 
-def _circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
-    """Leading (size, size) block of the complex circulant matrix that applies `mask` (fftshift order) on its axis."""
-    kernel = np.fft.ifft(np.fft.ifftshift(mask))
-    index = np.arange(size)
-    return kernel[(index[:, None] - index[None, :]) % len(mask)]
-
-
 @dataclass(frozen=True)
 class FilterSpec:
     """One filter: which mask, over which padded periods, for which feature size. Hashable, so it keys the cache."""
@@ -72,32 +67,18 @@ class FilterSpec:
         return all((half_mask(self.kind, n, self.scale, self.stopband) == 1.0).all() for n in self.periods)
 
 
-class LowPass:
-    """A filter made ready on a device. Calling it maps (n, channels, h, w) to the same shape and dtype."""
+class LowPass(SeparableFilter):
+    """A low-pass filter made ready on a device."""
 
     def __init__(self, spec: FilterSpec, device: torch.device):
+        masks = [axis_mask(spec.kind, n, spec.scale, spec.stopband) for n in spec.periods]
+        super().__init__(masks, spec.size, device)
         self.spec = spec
         self.is_identity = spec.is_identity
-        blocks = [
-            _circulant_block(axis_mask(spec.kind, n, spec.scale, spec.stopband), s)
-            for n, s in zip(spec.periods, spec.size, strict=True)
-        ]
-
-        def matrix(values: np.ndarray) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
-
-        self._left = (matrix(blocks[0].real), matrix(blocks[0].imag))
-        self._right = (matrix(blocks[1].real.T), matrix(-blocks[1].imag.T))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Filter in float32 whatever the dtype: FFT-like sums lose too much in 16 bits."""
-        if self.is_identity:
-            return x
-        with torch.autocast(x.device.type, enabled=False):
-            wide = x.float()
-            real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
-            imaginary = torch.matmul(self._left[1], torch.matmul(wide, self._right[1]))
-            return real.add_(imaginary).to(x.dtype)
+        """Filter `x`, (n, channels, h, w); the same tensor where the filter changes nothing."""
+        return x if self.is_identity else super().__call__(x)
 
 
 class FilterCache:

@@ -27,10 +27,14 @@ def check_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class RowMap:
-    """Which rows of one UNet call have a weak twin. cond: their indices; twin k stands at row ``batch + k``."""
+    """Which rows of one UNet call have a weak twin. cond: their indices; twin k stands at row ``batch + k``.
+
+    chunk: rows under one label.
+    """
 
     batch: int
     cond: tuple[int, ...]
+    chunk: int = 1
 
     @classmethod
     def of(cls, labels: Sequence[str], batch: int) -> RowMap:
@@ -38,7 +42,8 @@ class RowMap:
         if batch % len(labels):
             raise RowsError(f"rows = {tuple(labels)!r} do not fit a batch of {batch} rows: {len(labels)} equal chunks")
         chunk = batch // len(labels)
-        return cls(batch, tuple(c * chunk + r for c, lab in enumerate(labels) if lab == "cond" for r in range(chunk)))
+        cond = tuple(c * chunk + r for c, lab in enumerate(labels) if lab == "cond" for r in range(chunk))
+        return cls(batch, cond, chunk)
 
     @property
     def total(self) -> int:
@@ -50,6 +55,22 @@ class RowMap:
         if last - first + 1 == len(self.cond):
             return x[first : last + 1]
         return x[list(self.cond)]
+
+    def amplify(self, output: torch.Tensor, factor: float) -> torch.Tensor:
+        """`output`, (batch, …), with each cond row moved away from its sample's uncond row by `factor`.
+
+        Equal to a CFG scale that is `factor` times larger. Samples are told apart by their place in the chunk; where
+        every row is labelled for itself, the cond rows of a sample (AND prompts) stand together.
+        """
+        cond = list(self.cond)
+        uncond = [row for row in range(self.batch) if row not in self.cond]
+        share = max(1, len(cond) // len(uncond))
+        partners = [
+            uncond[k % self.chunk if self.chunk > 1 else min(k // share, len(uncond) - 1)] for k in range(len(cond))
+        ]
+        result = output.clone()
+        result[cond] = output[partners] + factor * (output[cond] - output[partners])
+        return result
 
     def append(self, tree: Any) -> Any:
         """`tree` with every tensor of `batch` rows extended by its cond rows; containers are copied, never changed."""

@@ -37,7 +37,8 @@ class Structure:
 
     family: "sd15", "sd21" or "sdxl". base: side of the training size in pixels. convs: all hookable convolutions in
     order of execution. attention: paths of the self-attention modules. stages: (canonical prefix, path) of the blocks
-    in order of execution, conv_in first.
+    in order of execution, conv_in first. up_resnets: path of each resnet in the up blocks, and how many of its input's
+    channels come from the layer below (the rest is the skip connection).
     """
 
     naming: Literal["diffusers", "ldm", "blueprint"]
@@ -47,6 +48,7 @@ class Structure:
     attention: tuple[str, ...]
     stages: tuple[tuple[str, str], ...]
     blueprint: Blueprint
+    up_resnets: tuple[tuple[str, int], ...] = ()
 
     def select(self, layers: str, family: str) -> tuple[Layer, ...]:
         """The convolutions that `layers` of the settings means. Raises SettingsError where a name matches nothing."""
@@ -114,7 +116,9 @@ def describe(unet: torch.nn.Module) -> Structure:
         )
     blueprint = Blueprint.of(unet, convs, attention, levels)
     family = _family(unet, attention, levels)
-    return Structure(naming, family, _base(unet, family), tuple(convs), attention, tuple(stages), blueprint)
+    return Structure(
+        naming, family, _base(unet, family), tuple(convs), attention, tuple(stages), blueprint, _up_resnets(unet, convs)
+    )  # fmt: skip
 
 
 def _diffusers_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
@@ -199,6 +203,18 @@ def _self_attention(unet: torch.nn.Module) -> Iterator[str]:
             )
         if hasattr(module, "to_q") and hasattr(module, "to_k"):
             yield path
+
+
+def _up_resnets(unet: torch.nn.Module, convs: list[Layer]) -> tuple[tuple[str, int], ...]:
+    found = []
+    width = 0
+    for conv in convs:
+        module: Any = unet.get_submodule(conv.path)
+        if conv.name.startswith("up_blocks") and conv.name.endswith(".conv1"):
+            found.append((conv.path.removesuffix(".conv1").rsplit(".in_layers.", 1)[0], width))
+        if conv.name.endswith(".conv2"):
+            width = module.out_channels
+    return tuple(found)
 
 
 def _family(unet: torch.nn.Module, attention: tuple[str, ...], levels: int) -> str:

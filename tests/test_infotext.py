@@ -1,0 +1,161 @@
+"""Settings as text in a picture: written, read by the WebUI's own expression, and understood again."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fouriscale import Settings, SettingsError
+from fouriscale.infotext import from_fields, infotext, quote, to_fields
+from fouriscale.settings import FAMILIES, LAYER_SETS
+
+WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+
+
+def parsed(text: str) -> dict[str, str]:
+    """The pairs of the last line, as the WebUI reads them."""
+    pairs = {}
+    for key, value in WEBUI_PAIR.findall(text.split("\n")[-1]):
+        quoted = value.startswith('"') and value.endswith('"')
+        pairs[key] = json.loads(value) if quoted else value
+    return pairs
+
+
+names = ["mid_block.*", "down_blocks.2.resnets.0.conv1", "up_blocks.?.upsamplers.0.conv", "*.conv2", "*"]
+lists = st.builds(str.join, st.sampled_from([",", ", ", " , "]), st.lists(st.sampled_from(names), min_size=1))
+shares = st.none() | st.floats(0.0, 1.0)
+sides = st.integers(8, 512).map(lambda n: 8 * n)
+
+
+@st.composite
+def valid_settings(draw: st.DrawFn) -> Settings:
+    start, stop = draw(shares), draw(shares)
+    if start is not None and stop is not None:
+        start, stop = sorted((start, stop))
+    return Settings(
+        family=draw(st.sampled_from(("auto", *FAMILIES))), start=start, stop=stop,
+        base=draw(st.none() | st.tuples(sides, sides)), dilation=draw(st.none() | st.floats(1.0, 16.0)),
+        layers=draw(st.sampled_from(LAYER_SETS) | lists), guidance=draw(st.booleans()), filter=draw(st.booleans()),
+        stopband_strong=draw(shares), stopband_weak=draw(shares), amp_guidance=draw(st.floats(1.0, 10.0)),
+        freeu=draw(st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4)),
+    )  # fmt: skip
+
+
+@given(valid_settings())
+@example(Settings(start=1 / 3, stop=0.1 + 0.6))
+@example(Settings(amp_guidance=2.4, freeu=(1.1, 1.2, 0.6, 1 / 3)))
+@example(Settings(layers="mid_block.*, down_blocks.2.*", base=(64, 4096)))
+def test_settings_survive_fields_and_infotext(settings: Settings) -> None:
+    fields = to_fields(settings)
+    assert fields["FouriScale"] == "True"
+    assert len(fields) == 1 + len(settings.non_defaults())
+    assert from_fields(fields) == settings
+    text = infotext("a cat, 5: sitting", "dog", {"Steps": 20, "Size": "64x64", **fields})
+    assert parsed(text) == {"Steps": "20", "Size": "64x64", **fields}
+    assert from_fields(parsed(text)) == settings
+
+
+def test_only_what_differs_is_written_and_briefly() -> None:
+    assert to_fields(Settings()) == {"FouriScale": "True"}
+    assert to_fields(Settings(), "Auto") == {"FouriScale": "True", "FouriScale preset": "Auto"}
+    settings = Settings(
+        family="sdxl", start=0.2, stop=1, base=(512, 768), dilation=3, layers="mid", guidance=False, filter=False,
+        stopband_strong=0.5, stopband_weak=0, amp_guidance=2.4, freeu=(1.2, 1.4, 0.9, 0),
+    )  # fmt: skip
+    assert to_fields(settings, "SDXL 2048x2048") == {
+        "FouriScale": "True", "FouriScale preset": "SDXL 2048x2048", "FouriScale family": "sdxl",
+        "FouriScale start": "0.2", "FouriScale stop": "1", "FouriScale base": "512x768", "FouriScale dilation": "3",
+        "FouriScale layers": "mid", "FouriScale guidance": "False", "FouriScale filter": "False",
+        "FouriScale strong stop-band": "0.5", "FouriScale weak stop-band": "0",
+        "FouriScale amp guidance": "2.4", "FouriScale FreeU": "1.2x1.4x0.9x0",
+    }  # fmt: skip
+
+
+def test_no_digit_is_lost() -> None:
+    assert to_fields(Settings(start=1 / 3))["FouriScale start"] == "0.3333333333333333"
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"),
+    [
+        ("plain words", "plain words"),
+        ('says "no"', 'says "no"'),
+        ("a, b", '"a, b"'),
+        ("a: b", '"a: b"'),
+        ("a\nb", '"a\\nb"'),
+        ('a "b", c\\d', '"a \\"b\\", c\\\\d"'),
+        ("größe, 猫", '"größe, 猫"'),
+    ],
+)
+def test_quoting(value: str, quoted: str) -> None:
+    assert quote(value) == quoted
+
+
+letters = st.characters(exclude_categories=["Cs"])
+
+
+@given(st.text(letters), st.sampled_from(",:\n"), st.text(letters))
+def test_quoted_values_are_read_back_by_the_webui(head: str, separator: str, tail: str) -> None:
+    value = head + separator + tail
+    line = infotext("", "", {"First": value, "Second": "x"}).split("\n", 1)[1]
+    assert "\n" not in line
+    assert parsed(line) == {"First": value, "Second": "x"}
+
+
+def test_layout_of_the_text() -> None:
+    fields = {"Steps": 20, "Seed": 7}
+    assert infotext("a cat", "", fields) == "a cat\nSteps: 20, Seed: 7"
+    assert infotext("a cat", "a dog", fields) == "a cat\nNegative prompt: a dog\nSteps: 20, Seed: 7"
+
+
+def test_foreign_fields_are_ignored_and_forms_are_forgiven() -> None:
+    fields = {
+        "Steps": "20", "FouriScale": "True", "FouriScale preset": "Auto", "FouriScale colour": "blue", "start": "0.9",
+        "FouriScale guidance": " false ", "FouriScale base": "512 × 768", "FouriScale stop": " 0.50 ",
+    }  # fmt: skip
+    assert from_fields(fields) == Settings(guidance=False, base=(512, 768), stop=0.5)
+    assert from_fields({}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "field"),
+    [
+        ("start", "soon", "start"),
+        ("start", "", "start"),
+        ("start", "-0.1", "start"),
+        ("stop", "1.01", "stop"),
+        ("stop", "nan", "stop"),
+        ("dilation", "inf", "dilation"),
+        ("dilation", "0.5", "dilation"),
+        ("family", "sd3", "family"),
+        ("base", "512", "base"),
+        ("base", "512x512x512", "base"),
+        ("base", "512x", "base"),
+        ("base", "²x512", "base"),
+        ("base", "-512x512", "base"),
+        ("base", "500x500", "base"),
+        ("layers", " , ", "layers"),
+        ("guidance", "yes", "guidance"),
+        ("filter", "1", "filter"),
+        ("strong stop-band", "half", "stopband_strong"),
+        ("weak stop-band", "2", "stopband_weak"),
+        ("amp guidance", "0.5", "amp_guidance"),
+        ("FreeU", "1.2x1.4", "freeu"),
+        ("FreeU", "1.2x1.4x0.9x5", "freeu"),
+        ("FreeU", "maybe", "freeu: b1, b2, s1, s2"),
+    ],
+)
+def test_bad_values_name_the_field(key: str, text: str, field: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_fields({f"FouriScale {key}": text})
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field} = ")
+
+
+def test_fields_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^start = 0\.8 is not allowed: a number from 0 to stop \(0\.3\)"):
+        from_fields({"FouriScale start": "0.8", "FouriScale stop": "0.3"})

@@ -1,0 +1,287 @@
+"""The script's arguments: a contract with API users, whatever they send."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fouriscale import Settings, SettingsError
+from fouriscale.presets import Preset, load
+from fouriscale.settings import FAMILIES, LAYER_SETS
+from fouriscale.webui.args import (
+    CUSTOM_FIELDS,
+    DEFAULTS,
+    FIELDS,
+    PASSES,
+    RANGES,
+    Parsed,
+    ScriptArgs,
+    parse,
+    parse_base,
+    resolve,
+    wants,
+)
+
+# Pinned: API users send these by position. New ones go to the end.
+POSITIONS = [
+    ("enabled", False), ("preset", "Auto"), ("passes", "Both"), ("layers", "published"), ("guidance", True),
+    ("filter", True), ("size_conditioning", True), ("start", 0.2), ("stop", 0.6), ("dilation", 0.0), ("base", ""),
+    ("stopband_strong", -1.0), ("stopband_weak", -1.0),
+]  # fmt: skip
+PRESETS = load()
+
+
+def test_positions_and_defaults() -> None:
+    assert [(f.name, f.default) for f in dataclasses.fields(ScriptArgs)] == POSITIONS
+    assert list(FIELDS) == [name for name, _ in POSITIONS]
+    assert [type(f.default) for f in dataclasses.fields(ScriptArgs)] == [type(value) for _, value in POSITIONS]
+    assert CUSTOM_FIELDS == ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak")
+    assert parse([]) == Parsed(DEFAULTS)
+    assert parse([value for _, value in POSITIONS]) == Parsed(DEFAULTS)
+
+
+def test_by_position() -> None:
+    parsed = parse([1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5"])
+    assert parsed.explicit == frozenset()
+    assert dataclasses.astuple(parsed.args) == (
+        True, "SDXL 2048x2048", "Hires pass", "mid", False, False, True, 0.1, 1.0, 2.0, "512x768", 0.0, 0.5,
+    )  # fmt: skip
+    assert isinstance(parsed.args.stop, float)
+
+
+@pytest.mark.parametrize("count", range(len(FIELDS)))
+def test_short_lists_end_in_defaults(count: int) -> None:
+    values = [True, "Custom", "First pass", "mid", False, False, False, 0.0, 1.0, 3.0, "64x64", 0.5, 0.5]
+    assert parse(values[:count]).args == dataclasses.replace(
+        DEFAULTS, **dict(zip(FIELDS, values[:count], strict=False))
+    )
+
+
+def test_none_is_the_default() -> None:
+    assert parse([None] * len(FIELDS)) == Parsed(DEFAULTS)
+    assert parse([dict.fromkeys(FIELDS)]).args == DEFAULTS
+
+
+def test_by_name() -> None:
+    assert parse([{}]).args == dataclasses.replace(DEFAULTS, enabled=True)
+    assert parse([{"enabled": False}]).args.enabled is False
+    parsed = parse([{"preset": "Custom", "start": 0.5, "layers": "mid"}])
+    assert parsed.args == dataclasses.replace(DEFAULTS, enabled=True, preset="Custom", start=0.5, layers="mid")
+    assert parsed.explicit == {"start"}
+    # A host fills the rest of the positions with its defaults.
+    assert parse([{"preset": "Auto"}, *[value for _, value in POSITIONS[1:]]]) == parse([{"preset": "Auto"}])
+
+
+def test_a_copy_with_values_is_as_if_given_by_name() -> None:
+    parsed = parse([True]).with_values({"dilation": "3", "guidance": "false"})
+    assert (parsed.args.dilation, parsed.args.guidance) == (3.0, False)
+    assert parsed.explicit == {"dilation"}
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ([7], "enabled"),
+        (["yes"], "enabled"),
+        ([[]], "enabled"),
+        ([True, 5], "preset"),
+        ([True, ["Auto"]], "preset"),
+        ([True, "Auto", "Third"], "passes"),
+        ([True, "Auto", 1], "passes"),
+        ([True, "Auto", "Both", 3], "layers"),
+        ([True, "Auto", "Both", "mid", 2], "guidance"),
+        ([True, "Auto", "Both", "mid", True, "on"], "filter"),
+        ([{"size_conditioning": "no"}], "size_conditioning"),
+        ([{"start": 1.01}], "start"),
+        ([{"stop": -0.01}], "stop"),
+        ([{"start": True}], "start"),
+        ([{"start": math.nan}], "start"),
+        ([{"start": "nan"}], "start"),
+        ([{"dilation": 17}], "dilation"),
+        ([{"dilation": math.inf}], "dilation"),
+        ([{"dilation": 10**400}], "dilation"),
+        ([{"base": 512}], "base"),
+        ([{"base": "512"}], "base"),
+        ([{"base": "512x"}], "base"),
+        ([{"base": [512]}], "base"),
+        ([{"base": "513x512"}], "base"),
+        ([{"base": "56x64"}], "base"),
+        ([{"base": "1x2x3"}], "base"),
+        ([{"base": "９６x９６"}], "base"),
+        ([{"base": "9" * 5000 + "x64"}], "base"),
+        ([{"base": "-64x64"}], "base"),
+        ([{"stopband_strong": -2}], "stopband_strong"),
+        ([{"stopband_weak": {}}], "stopband_weak"),
+        ([{"strength": 1}], "strength"),
+        ([{"Start": 0.5}], "Start"),
+        ([True] * 14, "args"),
+    ],
+)
+def test_bad_values_name_the_field(values: list[Any], field: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse(values)
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field} = ")
+    assert " is not allowed: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [("", None), (" Auto ", None), ("512x768", (512, 768)), (" 512 × 768 ", (512, 768)), ("4096X64", (4096, 64))],
+)
+def test_base(text: str, base: tuple[int, int] | None) -> None:
+    assert parse_base(text) == base
+
+
+# --- what they come to -----------------------------------------------------------------------------------------------
+
+
+def test_auto_is_the_preset_for_the_size_or_nothing() -> None:
+    assert resolve(parse([True]), "sdxl", 4096, 2048) == (PRESETS[10].settings, "Auto")
+    assert resolve(parse([True]), "sdxl", 2048, 4096) == (PRESETS[10].settings, "Auto")
+    assert resolve(parse([True]), "sdxl", 2048, 2056) == (Settings(), "Auto")
+
+
+def test_preset_with_switches() -> None:
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(start=0.1, layers="mid", guidance=False))
+    assert resolve(parse([True, "mine"]), "sd15", 512, 512, [mine]) == (mine.settings, "Mine")
+    found, _ = resolve(parse([True, "mine", "Both", "down+mid", True, False]), "sd15", 512, 512, [mine])
+    assert found == Settings(start=0.1, layers="down+mid", guidance=False, filter=False)
+    found, name = resolve(parse([{"preset": "mine", "stop": 0.9}]), "sd15", 512, 512, [mine])
+    assert (found, name) == (mine.settings.replace(stop=0.9), "Mine")
+
+
+def test_custom_uses_all_of_the_last_group() -> None:
+    assert resolve(parse([True, "custom"]), "sd15", 512, 512) == (Settings(start=0.2, stop=0.6), "Custom")
+    values = [True, "CUSTOM", "Both", "mid", False, True, True, 0.1, 0.9, 0.5, "256x512", 0.25, 0]
+    assert resolve(parse(values), "sd15", 512, 512)[0] == Settings(
+        start=0.1, stop=0.9, dilation=1.0, base=(256, 512), layers="mid", guidance=False, stopband_strong=0.25,
+        stopband_weak=0.0,
+    )  # fmt: skip
+
+
+def test_last_group_by_position_waits_for_custom() -> None:
+    values = [True, "Auto", "Both", "published", True, True, True, 0.1, 0.9, 5, "64x64", 0.5, 0.5]
+    assert resolve(parse(values), "sd15", 1000, 1000)[0] == Settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ([True, "Turbo"], "preset = 'Turbo' is not allowed: one of Auto, "),
+        ([True, "SD 2.1 1024x1024"], "preset = 'SD 2.1 1024x1024' is not allowed: a preset for sdxl, which this model"),
+        ([{"start": 0.5, "stop": 0.4}], "start = 0.5 is not allowed: a number from 0 to stop (0.4)"),
+    ],
+)
+def test_values_that_do_not_fit(values: list[Any], said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        resolve(parse(values), "sdxl", 2048, 2048)
+    assert str(caught.value).startswith(said)
+
+
+# --- anything --------------------------------------------------------------------------------------------------------
+
+ODD: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 16, 17, 2**31, 10**400, 0.0, 0.5, -0.0, 1.0, 1e-300, 1e308, math.nan, math.inf,
+    -math.inf, "", " ", "Auto", "auto ", "Custom", "True", "false", "0.5", "-1", "nan", "inf", "1e400", "512x512",
+    "64×64", "512", "x", "0x0", "64x-64", "９６x９６", "published", "mid,", ",", "*", "[", "\0", "\n", "'\"", "\ud800", "🏰",
+    "a" * 5000,
+    b"", (), [], {}, [512, 512], [64, None], (64, 64.0), {"enabled": True}, {1: 2}, {None: None}, object, Ellipsis, 1j,
+]  # fmt: skip
+GOOD: dict[str, list[Any]] = {
+    "preset": ["Auto", "Custom", *(p.name for p in PRESETS)],
+    "passes": list(PASSES),
+    "layers": [*LAYER_SETS, "mid_block.*", "a.b, c.d"],
+    "base": ["", "auto", "512x768", [64, 64]],
+    **{name: [low, high, (low + high) / 2, str(high)] for name, (low, high) in RANGES.items()},
+}
+
+
+def value(random: Random, name: str) -> Any:
+    """Mostly what the field takes, else anything."""
+    if random.random() < 0.7:
+        return random.choice(GOOD.get(name, [True, False, 1, "False"]))
+    if random.random() < 0.5:
+        return random.choice([random.uniform(-2, 20), random.randint(-3, 20), random.randbytes(4).decode("latin-1")])
+    return random.choice(ODD)
+
+
+def arguments(random: Random) -> list[Any]:
+    """By position, by name, or neither."""
+    kind = random.random()
+    if kind < 0.4:
+        return [value(random, name) for name in FIELDS][: random.randint(0, len(FIELDS))]
+    if kind < 0.8:
+        names: list[Any] = random.sample(FIELDS, random.randint(0, len(FIELDS)))
+        if random.random() < 0.1:
+            names.append(random.choice(["Start", "strength", "", 7, None, ("start",)]))
+        return [{name: value(random, str(name)) for name in names}, *random.sample(ODD, random.randint(0, 3))]
+    return [random.choice(ODD) for _ in range(random.randint(0, len(FIELDS) + 2))]
+
+
+@given(seed=st.integers(0, 2**64))
+@settings(max_examples=10_000, deadline=None)
+def test_nothing_but_settings_errors(seed: int) -> None:
+    random = Random(seed)
+    values, family = arguments(random), random.choice(FAMILIES)
+    asked = wants(values)
+    try:
+        parsed = parse(values)
+        if parsed.args.enabled:
+            assert asked
+        chosen, name = resolve(parsed, family, *random.choice([(512, 512), (2048, 1024), (4096, 4096)]), PRESETS)
+        assert isinstance(chosen, Settings)
+        assert name in ("Auto", "Custom", *(p.name for p in PRESETS))
+    except SettingsError as caught:
+        error = caught
+    else:
+        error = None
+    if error is not None:
+        names = {str(key) for key in values[0]} if values and isinstance(values[0], dict) else set()
+        assert error.field in {*FIELDS, "args", *names}
+        assert str(error).startswith(f"{error.field} = {error.value!r} is not allowed: ")
+        assert error.allowed.strip()
+
+
+@given(values=st.lists(st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none()), max_size=15))
+@settings(deadline=None)
+def test_nothing_but_settings_errors_from_plain_values(values: list[Any]) -> None:
+    wants(values)
+    with contextlib.suppress(SettingsError):
+        resolve(parse(values), "sdxl", 2048, 2048, PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("values", "answer"),
+    [
+        ([], False),
+        ([False], False),
+        ([None], False),
+        ([0], False),
+        ([""], False),
+        (["False"], False),
+        (["false"], False),
+        ([{"enabled": False}], False),
+        ([{"enabled": None}], False),
+        ([{"enabled": 0}], False),
+        ([True], True),
+        ([1], True),
+        (["True"], True),
+        ([{}], True),
+        ([{"enabled": True}], True),
+        ([{"preset": 7}], True),
+        ([7], True),
+        (["yes"], True),
+        ([[]], True),
+        ((True, "broken", 5), True),
+    ],
+)
+def test_wants(values: Any, answer: bool) -> None:
+    assert wants(values) is answer

@@ -1,0 +1,1 @@
+"""Trains the model that the repository ships: `python -m tools.train_model --help`."""
