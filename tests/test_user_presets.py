@@ -1,0 +1,233 @@
+"""Presets that users save: always whole files, always in their folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fouriscale import Settings, SettingsError
+from fouriscale.presets import Preset, find, load, read_file
+from fouriscale.webui import options
+from fouriscale.webui.log import get_logger
+from fouriscale.webui.run import Report
+from fouriscale.webui.user_presets import check_name, delete, exists, load_all, save
+from webui_standin import Host
+
+SETTINGS = Settings(start=0.1, stop=0.9, base=(512, 768), dilation=2.5, layers="mid", guidance=False)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    folder = tmp_path / "not" / "yet"
+    saved = save(folder, "  My castle ", "sdxl", (2048, 1536), SETTINGS)
+    assert saved == Preset("My castle", "sdxl", (2048, 1536), SETTINGS)
+    assert files(folder) == ["My castle.yaml"]
+    assert read_file(folder / "My castle.yaml") == [saved]
+    presets, problems = load_all(folder)
+    assert presets == [*load(), saved]
+    assert problems == []
+    assert find("my castle", presets) == saved
+
+
+def test_no_folder_yet(tmp_path: Path) -> None:
+    assert load_all(tmp_path / "missing") == (load(), [])
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    assert load_all(tmp_path / "file") == (load(), [])
+
+
+@pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
+def test_any_settings_survive(tmp_path: Path, family: str) -> None:
+    for chosen in (Settings(), SETTINGS, Settings(layers="mid_block.*, a: b", stopband_weak=1 / 3, filter=False)):
+        assert read_file(tmp_path / f"{save(tmp_path, 'x', family, (64, 4096), chosen).name}.yaml")[0].settings == chosen
+
+
+def test_family_is_the_files(tmp_path: Path) -> None:
+    save(tmp_path, "x", "sd15", (512, 512), Settings(family="sd15", start=0.5))
+    assert load_all(tmp_path)[0][-1].family == "sd15"
+
+
+def test_saving_again_replaces(tmp_path: Path) -> None:
+    save(tmp_path, "Mine", "sd15", (512, 512), SETTINGS)
+    save(tmp_path, "Mine", "sdxl", (1024, 1024), Settings())
+    assert files(tmp_path) == ["Mine.yaml"]
+    save(tmp_path, "mi-ne", "sdxl", (1024, 1024), Settings(start=0.5))  # by such a name the other could not be found
+    presets, problems = load_all(tmp_path)
+    assert ([p.name for p in presets[12:]], problems) == (["mi-ne"], [])
+    assert find("MINE", presets) == presets[12]
+
+
+def test_delete(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save(tmp_path, name, "sd15", (512, 512), SETTINGS)
+    delete(tmp_path, " One ")
+    assert files(tmp_path) == ["two.yaml"]
+    for name in ("one", "SDXL 2048x2048", "Auto", "../two", ""):
+        with pytest.raises(SettingsError) as caught:
+            delete(tmp_path, name)
+        assert caught.value.field == "preset name"
+    with pytest.raises(SettingsError):
+        delete(tmp_path / "missing", "one")
+    assert files(tmp_path) == ["two.yaml"]
+
+
+# --- whole files -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broken", ["os.replace", "os.fdopen", "yaml.safe_dump"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["disk", "ctrl-c"])
+def test_failure_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str, error: BaseException
+) -> None:
+    old = save(tmp_path, "Mine", "sd15", (512, 512), SETTINGS)
+    before = (tmp_path / "Mine.yaml").read_bytes()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, fail)
+        with pytest.raises(type(error)):
+            save(tmp_path, "Mine", "sdxl", (1024, 1024), Settings())
+    assert (tmp_path / "Mine.yaml").read_bytes() == before
+    assert files(tmp_path) == ["Mine.yaml"]
+    assert load_all(tmp_path)[0][-1] == old
+
+
+def test_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = save(tmp_path, "Mine", "sd15", (512, 512), SETTINGS)
+
+    class Full:
+        """A file on a disk that fills up after a few bytes."""
+
+        def __init__(self, handle: int, *_: Any, **__: Any):
+            self._handle = handle
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: Any) -> None:
+            os.close(self._handle)
+
+        def write(self, text: str) -> None:
+            os.write(self._handle, text[:10].encode())
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fdopen", Full)
+        with pytest.raises(OSError, match="No space left"):
+            save(tmp_path, "Mine", "sdxl", (1024, 1024), Settings())
+    assert files(tmp_path) == ["Mine.yaml"]
+    assert load_all(tmp_path)[0][-1] == old
+
+
+def test_an_unfinished_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "tmp123.partial").write_text("family: sd", encoding="utf-8")
+    assert load_all(tmp_path) == (load(), [])
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that cannot be written")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError):
+        save(tmp_path, "Mine", "sd15", (512, 512), SETTINGS)
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+BAD = [
+    "../x", "a/b", "..", "C:\\x", "con\0", "", " ", ".", ".hidden", "...", "a..b", "..\\x", "/etc/x", "~/x", "a\nb",
+    "x.", "a:b", "a*b", "a?b", 'a"b', "a<b", "a|b", "%2e%2e/x", "-x", " .x", "x" * 61, "a\tb", "\u2024\u2024/x", "a\u202eb",
+]  # fmt: skip
+TAKEN = ["Auto", "auto", "AUTO ", "Custom", "custom", "SDXL 2048x2048", "sdxl 2048X2048", "SD 1.5 1024×1024", "sd15 1024x1024"]
+FINE = ["x", "My castle", "4x (best), v1.2", "Ärger", "城", "a_b-c+d", "2048×2048", "x" * 60, "1e3", "yes", "null", "_"]
+
+
+@pytest.mark.parametrize("name", BAD + TAKEN)
+def test_bad_names(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    for call in (lambda: check_name(name), lambda: save(folder, name, "sd15", (512, 512), SETTINGS)):
+        with pytest.raises(SettingsError) as caught:
+            call()
+        assert caught.value.field == "preset name"
+    assert files(tmp_path) == ["presets"]
+    assert files(folder) == []
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_good_names(tmp_path: Path, name: str) -> None:
+    saved = save(tmp_path, name, "sd15", (512, 512), SETTINGS)
+    presets, problems = load_all(tmp_path)
+    assert (saved.name, problems) == (name, [])
+    assert find(name, presets) == presets[-1] == saved
+    assert (tmp_path / f"{name}.yaml").is_file()
+
+
+def test_names_in_other_scripts_are_told_apart(tmp_path: Path) -> None:
+    save(tmp_path, "城", "sd15", (512, 512), Settings(start=0.1))
+    save(tmp_path, "海", "sd15", (512, 512), Settings(start=0.2))
+    presets, problems = load_all(tmp_path)
+    assert problems == []
+    found = [find(name, presets) for name in ("城", "海")]
+    assert [preset.settings.start for preset in found if preset is not None] == [0.1, 0.2]
+
+
+def test_exists() -> None:
+    presets = load()
+    for name in TAKEN:
+        assert exists(name, presets)
+    assert not exists("Mine", presets)
+    assert not exists("", presets)
+
+
+# --- files with mistakes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"family: [", "a readable YAML file"), (b"\xff\xfe\x00", "a readable YAML file"), (b"", "a mapping with the keys"),
+        (b"family: sd3\npresets: []", "one of sd15, sd21, sdxl"), (b"- 1", "a mapping with the keys"),
+        (b"family: sd15\npresets:\n- {name: x, size: [1, 2]}", "multiples of 8"),
+        (b"family: sd15\npresets:\n- {name: x, size: [64, 64], start: 2}", "a number from 0 to 1"),
+        (b"family: sd15\npresets:\n- {name: Auto, size: [64, 64]}", "a name that no other preset has"),
+        (b"family: sd15\npresets:\n- {name: sdxl2048x2048, size: [64, 64]}", "a name that no other preset has"),
+        (b"family: sd15\npresets: [!!python/object/apply:os.getcwd []]", "a readable YAML file"),
+    ],
+)  # fmt: skip
+def test_broken_file_is_reported_and_the_rest_is_read(tmp_path: Path, content: bytes, said: str) -> None:
+    good = save(tmp_path, "Good", "sd15", (512, 512), SETTINGS)
+    (tmp_path / "broken.yaml").write_bytes(content)
+    presets, problems = load_all(tmp_path)
+    assert presets == [*load(), good]
+    assert len(problems) == 1
+    assert problems[0].startswith("broken.yaml")
+    assert said in problems[0]
+
+
+def test_a_folder_among_the_files(tmp_path: Path) -> None:
+    (tmp_path / "folder.yaml").mkdir()
+    presets, problems = load_all(tmp_path)
+    assert presets == load()
+    assert len(problems) == 1
+
+
+def test_problems_reach_the_log_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = Host(monkeypatch)
+    host.options["fouriscale_user_folder"] = str(tmp_path)
+    (tmp_path / "broken.yaml").write_bytes(b"family: [")
+    caplog.set_level("WARNING", "fouriscale.webui")
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    environment = options.environment(host.modules["modules.shared"], Report())
+    assert environment.presets == load()
+    assert "preset file left out: broken.yaml" in caplog.text
+    p, _ = host.request(True)
+    assert (p.comments, p.extra_generation_params) == ({}, {"FouriScale": True})

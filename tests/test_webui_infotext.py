@@ -1,0 +1,172 @@
+"""What is written into a picture, pasted back, gives the same picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fouriscale import Plan, SettingsError, plan_family
+from fouriscale.presets import Preset, load
+from fouriscale.settings import LAYER_SETS, Settings
+from fouriscale.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
+from fouriscale.webui.infotext import LABELS, fields_of, paste_functions
+from webui_standin import infotext, parse_infotext
+
+MINE = [
+    Preset("Mine, as ever: 2", "sdxl", (2048, 2048), Settings(start=0.1, layers="mid", guidance=False, filter=False)),
+    Preset("1024x1024", "sd15", (1024, 1024), Settings(dilation=3.0, base=(256, 512), stopband_weak=0.3)),
+]
+PRESETS = load() + MINE
+SIZES = {"sd15": (1024, 1024), "sd21": (1280, 1280), "sdxl": (2048, 2048)}
+
+
+def written(fields: dict[str, Any]) -> str:
+    return infotext(SimpleNamespace(cfg_scale=7.0, extra_generation_params=fields))  # type: ignore[arg-type]
+
+
+def pasted(text: str) -> ScriptArgs:
+    """The controls' values after pasting."""
+    pairs = parse_infotext(text)
+    return ScriptArgs(**{name: read(pairs) for name, read in paste_functions().items()})
+
+
+def done(parsed: Parsed, family: str, size: tuple[int, int] | None = None) -> tuple[Plan, str]:
+    """What a run with these arguments does, and the preset that it names."""
+    size = size or SIZES[family]
+    chosen, name = resolve(parsed, family, *size, PRESETS)
+    return plan_family(family, *size, chosen), name
+
+
+def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None = None) -> None:
+    """Check that pasting restores the settings, the plan, and what only the script looks at."""
+    plan, name = done(parsed, family, size)
+    args = pasted(written(fields_of(parsed, name, plan)))
+    restored, _ = done(parse(dataclasses.astuple(args)), family, size)
+    wanted = plan.settings
+    if parsed.explicit and parsed.args.preset.lower() != "custom":  # a preset's name cannot stand beside single values
+        assert args.preset == "Custom"
+        wanted = wanted.replace(start=plan.start, stop=plan.stop)
+    assert restored == dataclasses.replace(plan, settings=wanted)
+    assert args.enabled is True
+    assert (args.passes, args.size_conditioning) == (parsed.args.passes, parsed.args.size_conditioning)
+
+
+def values(random: Random, family: str) -> dict[str, Any]:
+    """Arguments by name that can be run."""
+
+    def number(low: float, high: float) -> float:
+        return random.choice([low, high, random.uniform(low, high), round(random.uniform(low, high), 2)])
+
+    start = number(0, 1)
+    layers = [*LAYER_SETS, "mid_block.*", "down_blocks.2.*, mid_block.resnets.[01].conv?"]
+    fields = {
+        "enabled": True,
+        "preset": random.choice(["Auto", "Custom", *(p.name for p in PRESETS if p.family == family)]),
+        "passes": random.choice(PASSES),
+        "layers": random.choice(layers),
+        "guidance": random.random() < 0.5,
+        "filter": random.random() < 0.5,
+        "size_conditioning": random.random() < 0.5,
+        "start": start,
+        "stop": number(start, 1),
+        "dilation": random.choice([0.0, 0.5, 2, number(1, 16)]),
+        "base": random.choice(["", "auto", "512x768", "64×64"]),
+        "stopband_strong": random.choice([-1.0, number(0, 1)]),
+        "stopband_weak": random.choice([-1.0, number(0, 1)]),
+    }
+    return fields
+
+
+@given(seed=st.integers(0, 2**64))
+@settings(max_examples=300, deadline=None)
+def test_pasting_restores_the_run(seed: int) -> None:
+    random = Random(seed)
+    family = random.choice(list(SIZES))
+    fields = values(random, family)
+    if random.random() < 0.5:
+        parsed = parse([fields[name] for name in FIELDS])
+    else:
+        parsed = parse([{name: fields[name] for name in random.sample(FIELDS, random.randint(0, len(FIELDS)))}])
+    try:
+        done(parsed, family)
+    except SettingsError:  # a start by name after the preset's stop
+        return
+    if parsed.args.enabled:
+        same_after_pasting(parsed, family)
+
+
+@pytest.mark.parametrize("family", SIZES)
+def test_single_values_keep_the_models_own_window(family: str) -> None:
+    """Custom has no "as the model wants it" for start and stop, so what they came to is written."""
+    parsed = parse([{"dilation": 4}])
+    plan, name = done(parsed, family, (1536, 1536))
+    fields = fields_of(parsed, name, plan)
+    assert fields["FouriScale preset"] == "Custom"
+    assert (fields["FouriScale start"], fields["FouriScale stop"]) == (0.4, 0.7)
+    same_after_pasting(parsed, family, (1536, 1536))
+
+
+def test_single_values_keep_what_the_preset_switched_off() -> None:
+    parsed = parse([{"preset": MINE[0].name, "stop": 0.9}])
+    plan, name = done(parsed, "sdxl")
+    assert fields_of(parsed, name, plan) == {
+        "FouriScale": True, "FouriScale preset": "Custom", "FouriScale layers": "mid", "FouriScale guidance": False,
+        "FouriScale filter": False, "FouriScale start": 0.1, "FouriScale stop": 0.9,
+    }  # fmt: skip
+    same_after_pasting(parsed, "sdxl")
+
+
+@pytest.mark.parametrize("mine", MINE, ids=lambda preset: preset.name)
+def test_any_name_of_a_preset_survives(mine: Preset) -> None:
+    """Names with commas and colons are quoted; what looks like a size is split by the host."""
+    parsed = parse([True, mine.name])
+    plan, name = done(parsed, mine.family)
+    text = written(fields_of(parsed, name, plan))
+    assert pasted(text).preset == mine.name
+    same_after_pasting(parsed, mine.family)
+
+
+def test_defaults_write_one_pair() -> None:
+    plan, name = done(parse([True]), "sdxl")
+    assert fields_of(parse([True]), name, plan) == {"FouriScale": True}
+
+
+def test_pasting_another_text_resets_the_controls() -> None:
+    assert pasted(written({})) == DEFAULTS
+    assert pasted("a prompt without settings") == DEFAULTS
+    assert pasted(written({"FouriScale": True})) == dataclasses.replace(DEFAULTS, enabled=True)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "nan", "1e9", "-5", "", "12x34"])
+def test_bad_values_are_the_default(text: str) -> None:
+    for name in FIELDS:
+        pairs = {LABELS[name]: text}
+        value = paste_functions()[name](pairs)
+        if name not in ("preset", "layers"):  # any text may name these
+            assert value == getattr(DEFAULTS, name)
+        assert type(value) is type(getattr(DEFAULTS, name))
+        parse([{name: value}])
+
+
+def test_values_have_the_controls_types() -> None:
+    """The API casts what is not of the control's type, and bool("False") is true."""
+    for name, text in (("enabled", "True"), ("guidance", "False"), ("filter", "false"), ("start", "1"), ("base", "64x64")):
+        value = paste_functions()[name]({LABELS[name]: text})
+        assert type(value) is type(getattr(DEFAULTS, name))
+        assert value == {"True": True, "False": False, "false": False, "1": 1.0}.get(text, text)
+
+
+def test_labels() -> None:
+    """One per argument, all of them prefixed, in characters that the host's pattern for keys takes."""
+    assert tuple(LABELS) == FIELDS
+    assert len(set(LABELS.values())) == len(FIELDS)
+    assert set(CUSTOM_FIELDS) < set(LABELS)
+    pairs = parse_infotext("x\n" + ", ".join(f"{label}: {i}" for i, label in enumerate(LABELS.values())))
+    assert pairs == {label: str(i) for i, label in enumerate(LABELS.values())}
+    assert all(label.startswith("FouriScale") for label in pairs)
