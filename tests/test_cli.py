@@ -238,7 +238,7 @@ def test_other_schedulers_are_named_and_used(cli: Cli, models: dict[str, Path], 
         code, _, err = cli(*words(models["sdxl"], "--scheduler", scheduler, "--out", scheduler))
         assert (code, err) == (0, "")
         fields = parsed(parameters(tmp_path / scheduler / "00001-0-a-cat.png"))
-        assert fields["Sampler"] == scheduler
+        assert fields["Sampler"] == scheduler.capitalize()
         assert "Eta DDIM" not in fields
     first, second = (pixels(tmp_path / s / "00001-0-a-cat.png") for s in ("euler", "heun"))
     assert (first != second).mean() > 0.01

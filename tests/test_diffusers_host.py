@@ -54,11 +54,11 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[fs.Session]:
     """All sessions that the host attaches, in order."""
     made: list[fs.Session] = []
 
-    def attach(*args: Any, **kwargs: Any) -> fs.Session:
-        made.append(fs.attach(*args, **kwargs))
+    def session(*args: Any, **kwargs: Any) -> fs.Session:
+        made.append(fs.Session(*args, **kwargs))
         return made[-1]
 
-    monkeypatch.setattr(host, "attach", attach)
+    monkeypatch.setattr(host, "Session", session)
     return made
 
 

@@ -44,7 +44,9 @@ def test_no_folder_yet(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
 def test_any_settings_survive(tmp_path: Path, family: str) -> None:
     for chosen in (Settings(), SETTINGS, Settings(layers="mid_block.*, a: b", stopband_weak=1 / 3, filter=False)):
-        assert read_file(tmp_path / f"{save(tmp_path, 'x', family, (64, 4096), chosen).name}.yaml")[0].settings == chosen
+        assert (
+            read_file(tmp_path / f"{save(tmp_path, 'x', family, (64, 4096), chosen).name}.yaml")[0].settings == chosen
+        )
 
 
 def test_family_is_the_files(tmp_path: Path) -> None:
@@ -142,9 +144,20 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 BAD = [
     "../x", "a/b", "..", "C:\\x", "con\0", "", " ", ".", ".hidden", "...", "a..b", "..\\x", "/etc/x", "~/x", "a\nb",
-    "x.", "a:b", "a*b", "a?b", 'a"b', "a<b", "a|b", "%2e%2e/x", "-x", " .x", "x" * 61, "a\tb", "\u2024\u2024/x", "a\u202eb",
+    "x.", "a:b", "a*b", "a?b", 'a"b', "a<b", "a|b", "%2e%2e/x", "-x", " .x", "x" * 61, "a\tb", "\u2024\u2024/x",
+    "a\u202eb",
 ]  # fmt: skip
-TAKEN = ["Auto", "auto", "AUTO ", "Custom", "custom", "SDXL 2048x2048", "sdxl 2048X2048", "SD 1.5 1024×1024", "sd15 1024x1024"]
+TAKEN = [
+    "Auto",
+    "auto",
+    "AUTO ",
+    "Custom",
+    "custom",
+    "SDXL 2048x2048",
+    "sdxl 2048X2048",
+    "SD 1.5 1024×1024",
+    "sd15 1024x1024",
+]
 FINE = ["x", "My castle", "4x (best), v1.2", "Ärger", "城", "a_b-c+d", "2048×2048", "x" * 60, "1e3", "yes", "null", "_"]
 
 
@@ -192,7 +205,8 @@ def test_exists() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"family: [", "a readable YAML file"), (b"\xff\xfe\x00", "a readable YAML file"), (b"", "a mapping with the keys"),
+        (b"family: [", "a readable YAML file"), (b"\xff\xfe\x00", "a readable YAML file"),
+        (b"", "a mapping with the keys"),
         (b"family: sd3\npresets: []", "one of sd15, sd21, sdxl"), (b"- 1", "a mapping with the keys"),
         (b"family: sd15\npresets:\n- {name: x, size: [1, 2]}", "multiples of 8"),
         (b"family: sd15\npresets:\n- {name: x, size: [64, 64], start: 2}", "a number from 0 to 1"),

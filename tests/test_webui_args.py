@@ -191,9 +191,9 @@ def test_values_that_do_not_fit(values: list[Any], said: str) -> None:
 ODD: list[Any] = [
     None, True, False, 0, 1, -1, 2, 16, 17, 2**31, 10**400, 0.0, 0.5, -0.0, 1.0, 1e-300, 1e308, math.nan, math.inf,
     -math.inf, "", " ", "Auto", "auto ", "Custom", "True", "false", "0.5", "-1", "nan", "inf", "1e400", "512x512",
-    "64×64", "512", "x", "0x0", "64x-64", "９６x９６", "published", "mid,", ",", "*", "[", "\0", "\n", "'\"", "\ud800", "🏰",
-    "a" * 5000,
-    b"", (), [], {}, [512, 512], [64, None], (64, 64.0), {"enabled": True}, {1: 2}, {None: None}, object, Ellipsis, 1j,
+    "64×64", "512", "x", "0x0", "64x-64", "９６x９６", "published", "mid,", ",", "*", "[", "\0", "\n", "'\"", "\ud800",
+    "🏰", "a" * 5000, b"", (), [], {}, [512, 512], [64, None], (64, 64.0), {"enabled": True}, {1: 2}, {None: None},
+    object, Ellipsis, 1j,
 ]  # fmt: skip
 GOOD: dict[str, list[Any]] = {
     "preset": ["Auto", "Custom", *(p.name for p in PRESETS)],

@@ -109,7 +109,7 @@ def test_cells_are_independent(monkeypatch: pytest.MonkeyPatch, forge: bool) -> 
     made = cells(
         host, grid, {"Guidance": "False"}, {"Preset": "no such preset"}, {"Dilation": 2}, {"Layers": "mid"}, {}
     )  # fmt: skip
-    pairs = [{k: v for k, v in request.extra_generation_params.items()} for request, _ in made]
+    pairs = [request.extra_generation_params for request, _ in made]
     assert pairs == [
         {"FouriScale": True, "FouriScale guidance": False},
         {},

@@ -65,7 +65,7 @@ def values(random: Random, family: str) -> dict[str, Any]:
 
     start = number(0, 1)
     layers = [*LAYER_SETS, "mid_block.*", "down_blocks.2.*, mid_block.resnets.[01].conv?"]
-    fields = {
+    return {
         "enabled": True,
         "preset": random.choice(["Auto", "Custom", *(p.name for p in PRESETS if p.family == family)]),
         "passes": random.choice(PASSES),
@@ -80,7 +80,6 @@ def values(random: Random, family: str) -> dict[str, Any]:
         "stopband_strong": random.choice([-1.0, number(0, 1)]),
         "stopband_weak": random.choice([-1.0, number(0, 1)]),
     }
-    return fields
 
 
 @given(seed=st.integers(0, 2**64))
@@ -156,7 +155,13 @@ def test_bad_values_are_the_default(text: str) -> None:
 
 def test_values_have_the_controls_types() -> None:
     """The API casts what is not of the control's type, and bool("False") is true."""
-    for name, text in (("enabled", "True"), ("guidance", "False"), ("filter", "false"), ("start", "1"), ("base", "64x64")):
+    for name, text in (
+        ("enabled", "True"),
+        ("guidance", "False"),
+        ("filter", "false"),
+        ("start", "1"),
+        ("base", "64x64"),
+    ):
         value = paste_functions()[name]({LABELS[name]: text})
         assert type(value) is type(getattr(DEFAULTS, name))
         assert value == {"True": True, "False": False, "false": False, "1": 1.0}.get(text, text)

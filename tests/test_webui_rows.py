@@ -17,20 +17,8 @@ import fouriscale as fs
 from fouriscale.hosts.webui import A1111Rows, with_size
 from fouriscale.session import count_hooks
 from unets import largest, noise
-from webui_standin import (
-    COND,
-    SIZES,
-    STEP,
-    TIMESTEPS,
-    Control,
-    Host,
-    Processing,
-    inner_rows,
-    join,
-    text_and_vector,
-    three_rows,
-    words,
-)
+from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, text_and_vector, words
+from webui_unets import Control, inner_rows, three_rows
 
 TOLERANCE = 1e-5
 TWINS = (True, True, True, False)  # in which of the four steps the UNet is dilated

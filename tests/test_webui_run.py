@@ -17,17 +17,8 @@ import fouriscale.webui.run as run_module
 from fouriscale.session import count_hooks
 from fouriscale.webui.run import XYZ_ATTRIBUTE
 from unets import largest, traces
-from webui_standin import (
-    TIMESTEPS,
-    Host,
-    Processing,
-    build_unet,
-    enlarge,
-    failing,
-    inner_rows,
-    parse_infotext,
-    three_rows,
-)
+from webui_standin import TIMESTEPS, Host, Processing, enlarge, parse_infotext
+from webui_unets import build_unet, failing, inner_rows, three_rows
 
 HOSTS = pytest.mark.parametrize("forge", [False, True], ids=["a1111", "forge"])
 SMALL, WIDE, LARGE = (8, 8), (8, 32), (16, 32)  # latents: the training size, and two above it

@@ -1,0 +1,278 @@
+"""The script with a real gradio. Run by test_script_module.py, once with the gradio of each host.
+
+Nothing here may need diffusers: it cannot be imported beside the packages that an old gradio asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio")
+import gradio as gr
+
+from fouriscale import Settings
+from fouriscale.presets import load
+from fouriscale.settings import LAYER_SETS
+from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
+from fouriscale.webui.infotext import LABELS
+from fouriscale.webui.panel import PanelHost, build
+from fouriscale.webui.user_presets import save
+from page_server import Skeleton
+from webui_standin import EVENTS, Host
+
+TABS = ("txt2img", "img2img")
+
+
+@pytest.fixture(params=["class", "function"])
+def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
+    """The hosts' InputAccordion is a class on one of them, a function on the other."""
+    if hasattr(gr, "component_meta"):  # gradio 4 writes a file beside the source of each new component
+        monkeypatch.setattr(gr.component_meta, "create_or_modify_pyi", lambda *_: None)
+    host = Host(monkeypatch, unet=Skeleton())
+    host.options["fouriscale_user_folder"] = str(tmp_path)
+    kind = switch_accordion()
+    host.module.InputAccordion = kind if request.param == "class" else lambda value=None, **more: kind(value, **more)
+    return host
+
+
+def switch_accordion() -> type:
+    """A checkbox that is never seen, and an accordion that follows it."""
+
+    class Switch(gr.Checkbox):  # type: ignore[misc, name-defined]
+        def __init__(self, value: Any = None, **kwargs: Any):
+            name = kwargs.pop("elem_id")
+            super().__init__(value, elem_id=f"{name}-checkbox", visible=False, **kwargs)
+            self.name, self.accordion = name, gr.Accordion(kwargs["label"], open=value, elem_id=name)
+
+        def extra(self) -> Any:
+            return gr.Column(elem_id=f"{self.name}-extra", min_width=0)
+
+        def __enter__(self) -> Switch:
+            self.accordion.__enter__()
+            return self
+
+        def __exit__(self, *error: Any) -> None:
+            self.accordion.__exit__(*error)
+
+        def get_block_name(self) -> str:
+            return "checkbox"
+
+    return Switch
+
+
+def page(host: Host) -> tuple[Any, dict[str, Any], dict[str, list[Any]], dict[str, Any]]:
+    """A page with both tabs, as the hosts build it: the Blocks, the scripts, their controls and the size sliders."""
+    scripts, controls, sizes = {}, {}, {}
+    with gr.Blocks() as blocks:
+        for tab in TABS:
+            script = scripts[tab] = host.module.FouriScaleScript()
+            script.is_img2img = tab == "img2img"
+            for side in ("width", "height"):
+                name = f"{tab}_{side}"
+                sizes[name] = gr.Slider(64, 2048, value=512, step=8, label=side.title(), elem_id=name)
+                script.after_component(sizes[name], elem_id=name, label=side.title())
+                script.after_component(gr.Button(elem_id=f"x_{name}"), elem_id=f"x_{name}")
+            controls[tab] = script.ui(script.is_img2img)
+    return blocks, scripts, controls, sizes
+
+
+def elements(blocks: Any) -> list[str]:
+    """The element ids on a page."""
+    return [block.elem_id for block in blocks.blocks.values() if getattr(block, "elem_id", None)]
+
+
+def function(blocks: Any, name: str, index: int = 0) -> Callable[..., Any]:
+    """The handler called so; the tabs have one each."""
+    entries = blocks.fns.values() if isinstance(blocks.fns, dict) else blocks.fns
+    return [entry.fn for entry in entries if getattr(entry.fn, "__name__", "") == name][index]
+
+
+def test_controls_are_the_arguments(host: Host) -> None:
+    _, _, controls, _ = page(host)
+    for tab in TABS:
+        assert len(controls[tab]) == len(FIELDS)
+        assert [control.value for control in controls[tab]] == [getattr(DEFAULTS, name) for name in FIELDS]
+        names = [control.elem_id.removeprefix(f"{tab}_fouriscale_") for control in controls[tab]]
+        assert names == ["enabled-checkbox", *FIELDS[1:]]
+        assert parse([control.value for control in controls[tab]]).args == DEFAULTS
+        labels = [control.label for control in controls[tab]]
+        assert len(set(labels)) == len(labels)  # the hosts remember values by label
+
+
+def test_values_are_among_the_choices(host: Host) -> None:
+    """Else the host refuses the whole request."""
+    _, _, controls, _ = page(host)
+    by_name = dict(zip(FIELDS, controls["txt2img"], strict=True))
+
+    def choices(name: str) -> list[str]:
+        return [choice[0] if isinstance(choice, tuple) else choice for choice in by_name[name].choices]
+
+    assert choices("preset") == ["Auto", *(p.name for p in load()), "Custom"]
+    assert choices("passes") == list(PASSES)
+    assert choices("layers") == list(LAYER_SETS)
+    for name in ("preset", "passes", "layers"):
+        assert by_name[name].value in choices(name)
+    assert by_name["preset"].allow_custom_value is True  # pasted from a picture of someone else
+    assert by_name["layers"].allow_custom_value is True
+    for name, (low, high) in RANGES.items():
+        slider = by_name[name]
+        assert low <= slider.minimum <= slider.value <= slider.maximum <= high
+
+
+def test_building_again_and_again(host: Host) -> None:
+    """Hosts build each tab several times, for the page and to learn the defaults for the API."""
+    blocks, scripts, controls, _ = page(host)
+    first = elements(blocks)
+    assert len(set(first)) == len(first)
+    assert sum("fouriscale" in name for name in first) > 2 * len(FIELDS)
+    for tab in TABS:
+        for _ in range(2):
+            with gr.Blocks() as other:
+                again = scripts[tab].ui(tab == "img2img")
+            assert [c.value for c in again] == [c.value for c in controls[tab]]
+            assert [c.elem_id for c in again] == [c.elem_id for c in controls[tab]]
+            assert not set(again) & set(controls[tab])
+            names = elements(other)
+            assert len(set(names)) == len(names)
+    assert elements(blocks) == first
+    assert sorted(vars(host.script)) == sorted(vars(host.module.FouriScaleScript()))
+
+
+def test_tabs_have_their_own_elements(host: Host) -> None:
+    blocks, _, controls, _ = page(host)
+    for tab in TABS:
+        own = [name for name in elements(blocks) if name.startswith(f"{tab}_fouriscale_")]
+        assert {f"{tab}_fouriscale_{name}" for name in ("headline", "enabled", "refresh", "save", "delete")} <= set(own)
+    assert not set(controls["txt2img"]) & set(controls["img2img"])
+
+
+def test_pasting_is_bound(host: Host) -> None:
+    _, scripts, controls, _ = page(host)
+    for tab in TABS:
+        script = scripts[tab]
+        assert [control for control, _ in script.infotext_fields] == controls[tab]
+        pairs = {"FouriScale": "True", "FouriScale start": "0.5"}
+        values = {name: read(pairs) for name, (_, read) in zip(FIELDS, script.infotext_fields, strict=True)}
+        assert (values["enabled"], values["start"], values["stop"]) == (True, 0.5, 0.6)
+        assert script.paste_field_names == list(LABELS.values())
+        assert controls[tab][0].do_not_save_to_config is True
+
+
+def test_without_size_sliders(host: Host) -> None:
+    """As for the API's defaults, where there is no page."""
+    with gr.Blocks():
+        controls = host.module.FouriScaleScript().ui(False)
+    assert len(controls) == len(FIELDS)
+
+
+def test_what_the_host_asks_of_a_script(host: Host) -> None:
+    script = host.script
+    assert script.title() == "FouriScale"
+    assert script.show(False) is script.show(True) is host.modules["modules.scripts"].AlwaysVisible
+    own = [name for name in vars(type(script)) if name in EVENTS]
+    assert own == ["after_component", "process", "process_before_every_sampling", "postprocess_batch", "postprocess"]
+    registered = host.modules["modules.script_callbacks"].registered
+    assert {kind: len(callbacks) for kind, callbacks in registered.items()} == dict.fromkeys(registered, 1)
+
+
+def test_settings_page(host: Host, tmp_path: Path) -> None:
+    save(tmp_path, "Mine", "sd15", (512, 512), Settings(start=0.5))
+    host.call("ui_settings")
+    assert host.errors == []
+    added = host.modules["modules.shared"].opts.added
+    assert {name: info.default for name, info in added.items()} == {
+        "fouriscale_default_preset": "Auto", "fouriscale_smallest_auto": 0, "fouriscale_user_folder": "",
+        "fouriscale_log_level": "INFO",
+    }  # fmt: skip
+    assert {info.section for info in added.values()} == {("fouriscale", "FouriScale")}
+    choices = added["fouriscale_default_preset"].component_args["choices"]
+    assert choices == ["Auto", *(p.name for p in load()), "Mine", "Custom"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [("SDXL 2048x2048", "SDXL 2048x2048"), ("Custom", "Custom"), ("deleted since", "Auto"), (None, "Auto")],
+)
+def test_default_preset(host: Host, chosen: str | None, shown: str) -> None:
+    host.options["fouriscale_default_preset"] = chosen
+    _, _, controls, _ = page(host)
+    assert controls["img2img"][1].value == shown
+
+
+# --- what the page does ----------------------------------------------------------------------------------------------
+
+
+def test_headline(host: Host) -> None:
+    blocks, _, controls, _ = page(host)
+    text = function(blocks, "text")
+    values = [control.value for control in controls["txt2img"]]
+    assert "SD 1.5 1024×1024: dilation 2, about " in text(*values, 1024, 1024)
+    assert "SD 1.5 512×512: nothing to do, 512×512 is not larger" in text(*values, 512, 512)
+    assert "height = 1001 is not allowed" in text(*values, 1024, 1001)
+    assert "NoneType" in text(*values, 1024, None)  # a size field that was emptied
+    values[1] = "<b>no such</b>"
+    assert "&lt;b&gt;no such&lt;/b&gt;" in text(*values, 1024, 1024)
+    values[1] = "Auto"
+    host.load(None)
+    assert "no model is loaded yet" in text(*values, 1024, 1024)
+    host.load(SimpleNamespace(model=SimpleNamespace(diffusion_model=gr)))
+    assert "has no UNet" in text(*values, 1024, 1024)
+
+
+def changes(update: Any) -> dict[str, Any]:
+    """An update of a control as a dictionary, in either gradio."""
+    return dict(update) if isinstance(update, dict) else vars(update)
+
+
+def test_saving_and_deleting_a_preset(host: Host, tmp_path: Path) -> None:
+    blocks, _, controls, _ = page(host)
+    saving, deleting = function(blocks, "save_preset"), function(blocks, "delete_preset")
+    values = [control.value for control in controls["txt2img"]]
+    values[FIELDS.index("start")] = 0.35
+    update, message = saving("My <castle>", *values, 1024, 1024)
+    assert "&lt;castle&gt;" in message
+    assert list(tmp_path.iterdir()) == []
+    update, message = saving(" My castle ", *values, 1024, 1024)
+    assert message == "saved My castle"
+    assert changes(update)["value"] == "My castle"
+    assert (tmp_path / "My castle.yaml").is_file()
+    answer, _ = saving("Auto", *values, 1024, 1024)
+    assert "value" not in changes(answer)
+    for width in (None, "wide", 1001):
+        _, message = saving("Another", *values, width, 1024)
+        assert "saved" not in message
+    host.load(None)
+    _, message = saving("Another", *values, 1024, 1024)
+    assert "has no UNet" in message
+    assert len(list(tmp_path.iterdir())) == 1
+    for name in (None, "", "Auto", "SDXL 2048x2048", "../My castle"):
+        _, message = deleting(name)
+        assert "is not allowed" in message
+    update, message = deleting("My castle")
+    assert (message, changes(update)["value"]) == ("deleted My castle", "Auto")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_size_from_the_preset(host: Host) -> None:
+    blocks, _, _, _ = page(host)
+    size_of = function(blocks, "size_of", 1)
+    assert size_of("SD 1.5 2048x1024") == (2048, 1024)
+    for name in ("Auto", "Custom", "no such preset", ""):
+        assert all("value" not in changes(update) for update in size_of(name))
+
+
+def test_panel_by_itself(host: Host, tmp_path: Path) -> None:
+    """Without sizes there is no headline to renew; with them, the page gets the event to renew it."""
+    parts = PanelHost(host.module.InputAccordion, lambda: None, host.module.current_environment, lambda: tmp_path)
+    with gr.Blocks():
+        assert build("one", parts).refresh is None
+        sizes = (gr.Number(512), gr.Number(512))
+        panel = build("two", PanelHost(**{**vars(parts), "size_inputs": sizes, "enabled": True}))
+    assert panel.refresh is not None
+    assert panel.refresh["inputs"] == [*panel.controls, *sizes]
+    assert panel.controls[0].value is True
