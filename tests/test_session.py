@@ -136,6 +136,8 @@ def test_no_trace_after_an_error(family: str, step: int, place: str, before: boo
         # Already before anybody closes the session.
         assert conv_attributes(unet) == originals
         assert traces(unet) == attached
+        conv, x = unet.mid_block.resnets[1].conv1, noise(2, 16, 3, 3)
+        assert torch.equal(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=1))
     bomb.error = None
     with torch.no_grad():
         assert torch.equal(unet(**call).sample, expected)

@@ -15,7 +15,12 @@ from .fast_cpu import prepare
 from .objects import LATENT, Frames, Placement, caption
 
 CONTEXT = 64
-SCHEDULE = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction")
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+}
 MIN_SNR_GAMMA = 5.0
 EMA_DECAY = 0.999
 
@@ -85,7 +90,7 @@ class Trainer:
         self.step_count += 1
         decay = min(EMA_DECAY, (1 + self.step_count) / (10 + self.step_count))
         torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
-        return float(error.mean())
+        return float(error.detach().mean())
 
     def state(self) -> dict:
         models = {"unet": self.unet.state_dict(), "text": self.text.state_dict()}
