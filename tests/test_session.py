@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fouriscale as fs
+import oracle
 from fouriscale.maths.lowpass import FilterCache
 from fouriscale.session import count_hooks, session_on
 from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
@@ -452,6 +453,23 @@ def test_weak_rows_of_sdxl_have_a_dilation_of_their_own(dilation: float, weak: i
     ])  # fmt: skip
     torch.testing.assert_close(conv(x), expected, atol=1e-6, rtol=0)
     assert (conv.dilation, conv.padding) == ((1, 1), (1, 1))
+
+
+@pytest.mark.parametrize(("strong", "weak"), [(1.0, 0.0), (0.0, 1.0), (0.5, 0.0)])
+def test_each_kind_of_row_has_its_own_stopband(strong: float, weak: float) -> None:
+    """A stop-band of 1 filters nothing, whatever the other rows do."""
+    conv = nn.Conv2d(3, 5, 3, padding=1).requires_grad_(False)
+    plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(stopband_strong=strong, stopband_weak=weak))
+    current = CurrentCall()
+    current.value = Call(2.0, RowMap(2, (1,)))
+    ConvHook(Layer("", "", "resnet", 2), plan, current, FilterCache()).attach(conv)
+    x = noise(3, 3, 32, 32)
+    filtered = torch.cat(
+        [oracle.lowpass(x[:2], 16, 16, 2.0, strong, "strong"), oracle.lowpass(x[2:], 16, 16, 2.0, weak, "weak")]
+    )
+    expected = F.conv2d(filtered, conv.weight, conv.bias, padding=2, dilation=2)
+    torch.testing.assert_close(conv(x), expected, atol=1e-5, rtol=0)
+    assert largest(filtered - x) > 0.1
 
 
 def test_hooks_of_others_on_the_same_convolution_see_the_filtered_rows_and_may_change_the_output() -> None:

@@ -133,7 +133,7 @@ def test_status(host: Host, client: TestClient) -> None:
     assert status["hooks"] == 0
     run = {"preset", "unet_calls", "rows", "dilation_by_step"}
     assert set(status["last"]) == set(plan_family("sdxl", 256, 128).to_dict()) | run
-    assert (status["last"]["size"], status["last"]["unet_calls"]) == ([256, 128], 3)
+    assert (status["last"]["size"], status["last"]["unet_calls"]) == ([256, 128], 2)
     host.request(True, "no such preset")
     last = client.get(ROOT + "/status").json()["last"]
     assert last["active"] is False

@@ -33,7 +33,7 @@ from fouriscale.webui.args import (
 POSITIONS = [
     ("enabled", False), ("preset", "Auto"), ("passes", "Both"), ("layers", "published"), ("guidance", True),
     ("filter", True), ("size_conditioning", True), ("start", 0.2), ("stop", 0.6), ("dilation", 0.0), ("base", ""),
-    ("stopband_strong", -1.0), ("stopband_weak", -1.0),
+    ("stopband_strong", -1.0), ("stopband_weak", -1.0), ("amp_guidance", 1.0), ("freeu", False),
 ]  # fmt: skip
 PRESETS = load()
 
@@ -48,10 +48,12 @@ def test_positions_and_defaults() -> None:
 
 
 def test_by_position() -> None:
-    parsed = parse([1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5"])
+    parsed = parse(
+        [1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5", 2.4, True]
+    )
     assert parsed.explicit == frozenset()
     assert dataclasses.astuple(parsed.args) == (
-        True, "SDXL 2048x2048", "Hires pass", "mid", False, False, True, 0.1, 1.0, 2.0, "512x768", 0.0, 0.5,
+        True, "SDXL 2048x2048", "Hires pass", "mid", False, False, True, 0.1, 1.0, 2.0, "512x768", 0.0, 0.5, 2.4, True,
     )  # fmt: skip
     assert isinstance(parsed.args.stop, float)
 
@@ -121,7 +123,9 @@ def test_a_copy_with_values_is_as_if_given_by_name() -> None:
         ([{"stopband_weak": {}}], "stopband_weak"),
         ([{"strength": 1}], "strength"),
         ([{"Start": 0.5}], "Start"),
-        ([True] * 14, "args"),
+        ([True] * 16, "args"),
+        ([{"amp_guidance": 0.5}], "amp_guidance"),
+        ([{"freeu": 3}], "freeu"),
     ],
 )
 def test_bad_values_name_the_field(values: list[Any], field: str) -> None:

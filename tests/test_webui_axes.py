@@ -18,7 +18,7 @@ from webui_standin import AxisOption, Host, Processing
 
 LABELS = [
     "Enabled", "Preset", "Pass", "Start", "Stop", "Dilation", "Layers", "Guidance", "Filter", "Base size",
-    "Strong stop-band", "Weak stop-band",
+    "Strong stop-band", "Weak stop-band", "Amplified guidance", "FreeU",
 ]  # fmt: skip
 
 

@@ -79,6 +79,8 @@ def values(random: Random, family: str) -> dict[str, Any]:
         "base": random.choice(["", "auto", "512x768", "64×64"]),
         "stopband_strong": random.choice([-1.0, number(0, 1)]),
         "stopband_weak": random.choice([-1.0, number(0, 1)]),
+        "amp_guidance": random.choice([1.0, number(1, 10)]),
+        "freeu": random.random() < 0.5,
     }
 
 

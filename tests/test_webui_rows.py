@@ -21,7 +21,7 @@ from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, 
 from webui_unets import Control, inner_rows, three_rows
 
 TOLERANCE = 1e-5
-TWINS = (True, True, True, False)  # in which of the four steps the UNet is dilated
+TWINS = (True, True, False)  # in which of the three steps the UNet is dilated
 AND = {"weights": ((0.6, 0.5), (0.6, 0.5))}
 
 
@@ -67,7 +67,7 @@ for forge in (False, True):
         pytest.param(forge, "sdxl", AND, {}, {}, id=f"{name}-sdxl-and-batch-2"),
         pytest.param(forge, "sd15", {**AND, "uncond_tokens": 14}, {}, {}, id=f"{name}-unequal-lengths"),
         pytest.param(forge, "sdxl", {"tokens": 14}, {}, {}, id=f"{name}-sdxl-unequal-lengths"),
-        pytest.param(forge, "sd15", {}, {"steps_without_uncond": (1, 3)}, {}, id=f"{name}-ngms"),
+        pytest.param(forge, "sd15", {}, {"steps_without_uncond": (1,)}, {}, id=f"{name}-ngms"),
         pytest.param(forge, "sd15", {}, {}, {"cfg_scale": 1.0}, id=f"{name}-cfg-1"),
         pytest.param(forge, "sd15", {}, {}, {"size": (32, 8)}, id=f"{name}-tall"),
     ]
@@ -147,7 +147,7 @@ def test_extra_calls_get_no_twins(
         with torch.no_grad(), fs.attach(host.unet, plan, rows=None):
             torch.testing.assert_close(out, host.unet(x, timesteps, context=p.words.cond), atol=TOLERANCE, rtol=0)
     usual = [(1 if i in without_uncond else 2) + twins for i, twins in enumerate(TWINS)]
-    assert rows == [n for i in range(4) for n in (usual[i], 1)]
+    assert rows == [n for i in range(3) for n in (usual[i], 1)]
     check(host, picture, expected(host, p, without_uncond=without_uncond))
     assert p.comments == {}
 
@@ -179,7 +179,7 @@ def test_tiles_in_tile_major_order_get_no_twins(monkeypatch: pytest.MonkeyPatch,
         host.main_model.apply_model = lambda x, t, text, vector: tiled(host.unet, x, t, text)
     with inner_rows(host.unet) as rows:
         p, (picture,) = host.request(True)
-    assert rows == [4] * 4
+    assert rows == [4] * 3
     x, plan = p.latent(), plan_of(host, p)
     for timestep in TIMESTEPS:
         with torch.no_grad(), fs.attach(host.unet, plan, rows=None):
@@ -273,9 +273,9 @@ def test_other_extensions_see_as_many_rows_as_announced(monkeypatch: pytest.Monk
 
 def test_memory_for_the_twins_is_asked_for_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch, forge=True)
-    host.request(True, hires=(16, 32), prompts=words(weights=((1.0,), (1.0,))))
+    host.request(True, size=(8, 16), hires=(8, 32), prompts=words(weights=((1.0,), (1.0,))))
     patcher = host.main_model.forge_objects.unet
-    assert patcher.extra_preserved_memory_during_sampling == 4 * (2 * 4 * 16 * 32)
+    assert patcher.extra_preserved_memory_during_sampling == 4 * (2 * 4 * 8 * 32)
     assert host.main_model.original.unet.extra_preserved_memory_during_sampling == 0
     host.request({"guidance": False})
     assert host.main_model.forge_objects.unet.extra_preserved_memory_during_sampling == 0

@@ -21,7 +21,7 @@ from webui_standin import TIMESTEPS, Host, Processing, enlarge, parse_infotext
 from webui_unets import build_unet, failing, inner_rows, three_rows
 
 HOSTS = pytest.mark.parametrize("forge", [False, True], ids=["a1111", "forge"])
-SMALL, WIDE, LARGE = (8, 8), (8, 32), (16, 32)  # latents: the training size, and two above it
+SMALL, WIDE, LARGE = (8, 8), (8, 16), (8, 32)  # latents: the training size, and two above it
 
 
 def wanted(unet: Any, x: Tensor, p: Processing, plain: bool = False, **more: Any) -> Tensor:
@@ -73,7 +73,7 @@ def test_success(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
 
 
 @HOSTS
-@pytest.mark.parametrize("at", [0, 2])
+@pytest.mark.parametrize("at", [0, 1])
 def test_interrupt(monkeypatch: pytest.MonkeyPatch, forge: bool, at: int) -> None:
     host = Host(monkeypatch, forge=forge)
     watch = Watch(host)
@@ -300,11 +300,11 @@ def test_refiner(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     host = Host(monkeypatch, forge=forge)
     other = build_unet(forge=forge, seed=1)
     watch = Watch(host, host.unet, other)
-    host.refiner = (2, host.make_model(other))
+    host.refiner = (1, host.make_model(other))
     p, pictures = host.request(True, n_iter=2)
     watch.check(p)
     for iteration, picture in enumerate(pictures):
-        close_to(picture, wanted(lambda step: other if step >= 2 else host.unet, p.latent(iteration), p))
+        close_to(picture, wanted(lambda step: other if step >= 1 else host.unet, p.latent(iteration), p))
     assert p.comments == {}
 
 
@@ -312,7 +312,7 @@ def test_refiner(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
 def test_refiner_with_the_same_modules(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     host = Host(monkeypatch, forge=forge)
     watch = Watch(host)
-    host.refiner = (2, host.make_model(host.unet))
+    host.refiner = (1, host.make_model(host.unet))
     p, (picture,) = host.request(True)
     watch.check(p)
     close_to(picture, wanted(host.unet, p.latent(), p))
@@ -338,11 +338,11 @@ def test_refiner_without_a_unet(monkeypatch: pytest.MonkeyPatch, forge: bool, ki
     model = host.make_model(Transformer(other))
     if kind == "none" and not forge:
         model = SimpleNamespace(apply_model=host.make_model(other).apply_model)
-    host.refiner = (2, model)
+    host.refiner = (1, model)
     p, (picture,) = host.request(True)
     watch.check(p)
     assert "UNet of Stable Diffusion 1.x, 2.x or XL" in comment_of(p)
-    half = three_rows(host.unet, fs.plan(host.unet, 256, 64), p.latent(), p.words, stop=2)
+    half = three_rows(host.unet, fs.plan(host.unet, 256, 64), p.latent(), p.words, stop=1)
     assert largest(picture - half) > 0
     assert p.extra_generation_params["FouriScale"] is True  # it was at work, for a while
 
@@ -352,7 +352,7 @@ def test_bug_while_the_refiner_takes_over(monkeypatch: pytest.MonkeyPatch, forge
     host = Host(monkeypatch, forge=forge)
     other = build_unet(forge=forge, seed=1)
     watch = Watch(host, host.unet, other)
-    host.refiner = (2, host.make_model(other))
+    host.refiner = (1, host.make_model(other))
     real, calls = run_module.plan, []
 
     def second_fails(*args: Any) -> Any:
@@ -501,9 +501,9 @@ def test_comment_for_the_training_size(monkeypatch: pytest.MonkeyPatch, forge: b
 
 def test_comment_for_a_size_below_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch)
-    host.options["fouriscale_smallest_auto"] = 300
+    host.options["fouriscale_smallest_auto"] = 200
     p, _ = host.request(True, size=WIDE)
-    assert comment_of(p) == "FouriScale skipped: Auto acts from 300 pixels on, as the settings page says"
+    assert comment_of(p) == "FouriScale skipped: Auto acts from 200 pixels on, as the settings page says"
     p, _ = host.request(True, "Custom", size=WIDE)
     assert p.comments == {}
 
@@ -595,7 +595,7 @@ def test_report(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     last = json.loads(json.dumps(host.module.REPORT.last))
     plan = fs.plan(host.unet, 256, 128)
     assert all(n > len(plan.layers) for n in seen)
-    assert last.pop("unet_calls") == 3
+    assert last.pop("unet_calls") == 2
     assert last.pop("rows") == ["uncond", "cond", "cond_weak"]
     assert last.pop("preset") == "Auto"
     steps = last.pop("dilation_by_step")

@@ -1,7 +1,7 @@
 """A WebUI in small: what the extension meets of A1111 and of Forge.
 
 The order of events and of rows, what is swallowed and what is called after an error are the hosts'. All else is left
-out: a prompt is a tensor, a picture is a latent, and a sampler takes four steps of a fixed size.
+out: a prompt is a tensor, a picture is a latent, and a sampler takes three steps of a fixed size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMESTEPS = (999.0, 550.0, 450.0, 100.0)  # of the four steps: full dilation, two of annealing, plain
+TIMESTEPS = (999.0, 500.0, 100.0)  # of the three steps: full dilation, annealing, plain
 STEP = 0.1
 CFG = 7.0
 # Height and width of the latents, small, but large enough that the twins differ: four and three times the base.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,18 +33,17 @@ def three_rows(
     labels = ("uncond",) * len(x) + ("cond",) * len(prompts.owners)
     texts, vectors = zip(text_and_vector(prompts.uncond), text_and_vector(prompts.cond), strict=True)
     more = {} if vectors[0] is None else {"y": vector(join(vectors))}  # type: ignore[arg-type]
-    for step, timestep in enumerate(TIMESTEPS[:stop]):
-        unet = unet_at if isinstance(unet_at, nn.Module) else unet_at(step)
-        rows = x[order]
-        call = {"context": join(texts), **more}
-        with torch.no_grad():
-            if plan is None:
-                out = unet(rows, torch.full((len(rows),), timestep), **call)
-            else:
-                with fs.attach(unet, plan, rows=labels):
-                    out = unet(rows, torch.full((len(rows),), timestep), **call)
-        uncond, cond = out[: len(x)], out[len(x) :]
-        x = x - STEP * (cond if step in without_uncond else guide(cond, uncond, prompts.weights, scale))
+    with ExitStack() as attached, torch.no_grad():
+        seen: list[nn.Module] = []
+        for step, timestep in enumerate(TIMESTEPS[:stop]):
+            unet = unet_at if isinstance(unet_at, nn.Module) else unet_at(step)
+            if plan is not None and not any(unet is other for other in seen):
+                seen.append(unet)
+                attached.enter_context(fs.attach(unet, plan, rows=labels))
+            rows = x[order]
+            out = unet(rows, torch.full((len(rows),), timestep), context=join(texts), **more)
+            uncond, cond = out[: len(x)], out[len(x) :]
+            x = x - STEP * (cond if step in without_uncond else guide(cond, uncond, prompts.weights, scale))
     return x
 
 

@@ -63,7 +63,7 @@ def _label(request: Request, gap: str = " ") -> str:
 
 def _comparison(words: list[str], done: list[tuple[Request, Result]]):  # type: ignore[no-untyped-def]
     rows = [
-        [(f"{word}, {_label(request)}", result.image) for request, result in done if request.prompt == word]
+        [(f"{word}\n{_label(request)}", result.image) for request, result in done if request.prompt == word]
         for word in words
     ]
     return sheet(rows, "bundled model (trained at 256x256), same seed in a row", scale=0.5)

@@ -46,7 +46,7 @@ def sheet(rows: Sequence[Sequence[tuple[str, Image.Image]]], title: str, scale: 
     for row, height in zip(shown, heights, strict=True):
         left = GAP
         for column, (label, image) in enumerate(row):
-            draw.text((left, top + 4), label, fill="black", font=ImageFont.load_default(14))
+            draw.multiline_text((left, top + 6), label, fill="black", font=ImageFont.load_default(12), spacing=2)
             page.paste(image, (left, top + LABEL))
             draw.rectangle(
                 (left - 1, top + LABEL - 1, left + image.width, top + LABEL + image.height), outline="#bbbbbb"

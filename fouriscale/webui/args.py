@@ -22,11 +22,12 @@ TITLE = "FouriScale"
 
 @dataclass(frozen=True)
 class ScriptArgs:
-    """What the user asked for. The last six are used when the preset is "Custom", or when given by name.
+    """What the user asked for. start … stopband_weak are used when the preset is "Custom", or when given by name.
 
     passes: which of first and hires pass. size_conditioning: tell SDXL the base size instead of the real one.
     dilation: 0 means the one that the size needs. base: "" or "auto" means the model's own, else "WIDTHxHEIGHT".
-    stopband_strong, stopband_weak: −1 means the family's own.
+    stopband_strong, stopband_weak: −1 means the family's own. amp_guidance: factor on the CFG scale before start.
+    freeu: FreeU with the authors' values of the model family.
     """
 
     enabled: bool = False
@@ -42,10 +43,12 @@ class ScriptArgs:
     base: str = ""
     stopband_strong: float = -1.0
     stopband_weak: float = -1.0
+    amp_guidance: float = 1.0
+    freeu: bool = False
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(ScriptArgs))
-CUSTOM_FIELDS = FIELDS[7:]
+CUSTOM_FIELDS = ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak")
 DEFAULTS = ScriptArgs()
 
 
@@ -126,7 +129,7 @@ def _boolean(name: str, value: Any) -> bool:
 
 RANGES = {
     "start": (0.0, 1.0), "stop": (0.0, 1.0), "dilation": (0.0, 16.0),
-    "stopband_strong": (-1.0, 1.0), "stopband_weak": (-1.0, 1.0),
+    "stopband_strong": (-1.0, 1.0), "stopband_weak": (-1.0, 1.0), "amp_guidance": (1.0, 10.0),
 }  # fmt: skip
 
 
@@ -187,6 +190,10 @@ def resolve(
         values["guidance"] = False
     if not args.filter:
         values["filter"] = False
+    if args.amp_guidance != DEFAULTS.amp_guidance:
+        values["amp_guidance"] = args.amp_guidance
+    if args.freeu:
+        values["freeu"] = True
     for field in custom:
         values[field] = _as_setting(field, getattr(args, field))
     return Settings.from_dict(values), name

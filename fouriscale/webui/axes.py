@@ -45,6 +45,8 @@ def add_axes(xyz: Any, preset_names: Callable[[], list[str]]) -> int:
         ("Base size", "base", str, {}),
         ("Strong stop-band", "stopband_strong", float, {}),
         ("Weak stop-band", "stopband_weak", float, {}),
+        ("Amplified guidance", "amp_guidance", float, {}),
+        ("FreeU", "freeu", str, switch),
     ]
     present = {option.label for option in xyz.axis_options}
     new = [

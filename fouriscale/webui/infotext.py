@@ -24,6 +24,8 @@ LABELS = {
     "base": f"{PREFIX} base",
     "stopband_strong": f"{PREFIX} strong stop-band",
     "stopband_weak": f"{PREFIX} weak stop-band",
+    "amp_guidance": f"{PREFIX} amp guidance",
+    "freeu": f"{PREFIX} FreeU",
 }
 
 
@@ -36,7 +38,7 @@ def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
     args = parsed.args
     custom = preset == CUSTOM or bool(parsed.explicit)
     fields: dict[str, Any] = {PREFIX: True}
-    for name in ("passes", "layers", "guidance", "filter", "size_conditioning"):
+    for name in ("passes", "layers", "guidance", "filter", "size_conditioning", "amp_guidance", "freeu"):
         value = getattr(plan.settings if custom and hasattr(plan.settings, name) else args, name)
         if value != getattr(DEFAULTS, name):
             fields[LABELS[name]] = value

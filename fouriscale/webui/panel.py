@@ -77,6 +77,8 @@ def build(tab: str, host: PanelHost) -> Panel:
             conditioning = gr.Checkbox(
                 True, label="Tell SDXL the base size instead of the real one", elem_id=element("size_conditioning")
             )
+            freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
+            amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
             with gr.Row():
                 start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
@@ -108,6 +110,8 @@ def build(tab: str, host: PanelHost) -> Panel:
         base,
         strong,
         weak,
+        amp,
+        freeu,
     ]
     assert len(controls) == len(FIELDS)
     event = _live_headline(host, controls, head, refresh)

@@ -121,6 +121,9 @@ class Run:
     def _plan(self, unet: Any) -> tuple[Plan, str]:
         family = describe(unet).family
         settings, preset = resolve(self._parsed, family, *self._size, self._environment.presets)
+        if settings.freeu and any(str(key).lower().startswith("freeu") for key in self._p.extra_generation_params):
+            self._note("its FreeU stepped aside: another FreeU is active")
+            settings = settings.replace(freeu=False)
         decided = plan(unet, *self._size, settings)
         if preset == "Auto" and decided.active and max(self._size) < self._environment.smallest_auto:
             reason = f"Auto acts from {self._environment.smallest_auto} pixels on, as the settings page says"
@@ -173,6 +176,8 @@ class Run:
             return
         session.close()
         self._record(session.plan, session)
+        if session.unamplified:
+            self._note("amplified guidance had no effect where cond and uncond rows came in calls of their own")
         if session.calls:
             fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)
