@@ -49,10 +49,10 @@ def page(request):
             with playwright.sync_playwright() as driver:
                 browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
                 opened = browser.new_page(viewport={"width": 1200, "height": 1400})
-                opened.set_default_timeout(20_000)
+                opened.set_default_timeout(60_000)
                 # Fonts and scripts from elsewhere are not needed; asking for them only costs time-outs.
                 opened.route("**/*", lambda r: r.continue_() if "127.0.0.1" in r.request.url else r.abort())
-                opened.goto(f"http://127.0.0.1:{port}/")
+                opened.goto(f"http://127.0.0.1:{port}/", timeout=120_000)
                 yield opened
                 browser.close()
         finally:

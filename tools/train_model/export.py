@@ -78,7 +78,7 @@ The weights are exponential averages over the training steps. The hours are wall
 both trainings. The commands, in the repository that holds this folder:
 
 ```sh
-python -m tools.train_model unet --minutes {unet_minutes:.0f}
+python -m tools.train_model unet --minutes {unet_minutes:.0f} --batch 16
 python -m tools.train_model vae --minutes {vae_minutes:.0f}
 python -m tools.train_model export
 ```
