@@ -78,7 +78,7 @@ def test_unet_equals_the_authors_program(family: str, step: int) -> None:
     out = run(unet, call, fs.plan(unet, 8 * width, 8 * height), progress=(step, 50))
     torch.testing.assert_close(out[:1], expected["uncond"], atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(out[1:], expected["cond_weak"], atol=TOLERANCE, rtol=0)
-    if step < case["stop_step"]:
+    if step < 29:  # from step 29 on both filters let everything pass at this size
         assert largest(expected["cond_weak"] - expected["cond_strong"]) > 100 * TOLERANCE
 
 
