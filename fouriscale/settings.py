@@ -69,7 +69,7 @@ class Settings:
         value = getattr(self, field)
         if value is None:
             return
-        allowed = f"a number from {low:g} to {high:g}, or empty for the family's own"
+        allowed = f"a number from {low:g} to {high:g}, or empty for the default"
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise SettingsError(field, value, allowed)
         object.__setattr__(self, field, float(value))

@@ -16,10 +16,10 @@ from fouriscale import FouriScaleError, Settings, SettingsError, plan_family
 from fouriscale.settings import FAMILIES
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
-FRACTION = "a number from 0 to 1, or empty for the family's own"
-AMPLIFIED = "a number from 1 to 10, or empty for the family's own"
+FRACTION = "a number from 0 to 1, or empty for the default"
+AMPLIFIED = "a number from 1 to 10, or empty for the default"
 FREEU = "true, false, or four numbers from 0 to 4: b1, b2, s1, s2"
-DILATION = "a number from 1 to 16, or empty for the family's own"
+DILATION = "a number from 1 to 16, or empty for the default"
 BASE = "two multiples of 8 from 64 to 4096: width and height in pixels"
 LAYERS = "published, down+mid, mid or a list of canonical layer names"
 FAMILY = "one of auto, sd15, sd21, sdxl"

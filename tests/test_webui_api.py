@@ -17,6 +17,7 @@ from fouriscale import __version__, plan_family
 from fouriscale.presets import load
 from fouriscale.webui.api import ROOT, credentials_of, schema_of_arguments
 from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
+from fouriscale.webui.describe import headline
 from webui_standin import Host, Processing
 
 
@@ -177,3 +178,11 @@ def test_credentials() -> None:
 def test_routes_are_versioned() -> None:
     assert ROOT == "/fouriscale/v1"
     assert __version__
+
+
+def test_headline_without_a_model_speaks_of_both_families() -> None:
+    text = headline(None, [], 1024, 1024, [])
+    assert text.startswith(
+        "no model is loaded yet; SD 1.5 1024×1024: dilation 2, about 1.2× time; SDXL 1024×1024: nothing"
+    )
+    assert "start = 7" in headline(None, [{"start": 7}], 1024, 1024, [])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 import fouriscale as fs
 import unets
 from ldm_unets import openaimodel, to_ldm
-from unets import BASE, noise
+from unets import BASE, noise, traces
 from webui_standin import CFG, COND, STEP, TIMESTEPS, Words, guide, join, text_and_vector
 
 
@@ -48,12 +46,21 @@ def three_rows(
 
 
 def build_unet(family: str = "sd15", forge: bool = False, seed: int = 0) -> nn.Module:
-    """A tiny ldm UNet whose training size is 64×64 pixels, as A1111 or as Forge calls it."""
-    return copy.deepcopy(_built(family, forge, seed))
+    """A tiny ldm UNet whose training size is 64×64 pixels, as A1111 or as Forge calls it.
+
+    The same one for the same arguments, unless a test left anything on it.
+    """
+    key = (family, forge, seed)
+    if key not in _built or traces(_built[key][0]) != _built[key][1]:
+        unet = _build(*key)
+        _built[key] = (unet, traces(unet))
+    return _built[key][0]
 
 
-@functools.cache
-def _built(family: str, forge: bool, seed: int) -> nn.Module:
+_built: dict[tuple[str, bool, int], tuple[nn.Module, dict[str, Any]]] = {}
+
+
+def _build(family: str, forge: bool, seed: int) -> nn.Module:
     real = {"addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 1280 + 6 * 256}
     unet = to_ldm(unets.build(family, seed, **(real if family == "sdxl" else {})))
     unet.config = SimpleNamespace(sample_size=BASE // 8)

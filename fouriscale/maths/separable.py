@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +14,14 @@ def circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
     kernel = np.fft.ifft(np.fft.ifftshift(mask))
     index = np.arange(size)
     return kernel[(index[:, None] - index[None, :]) % len(mask)]
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """A context without autocast. Older torch knows no autocast on some devices and refuses to switch it off."""
+    try:
+        return torch.autocast(device.type, enabled=False)
+    except RuntimeError:
+        return nullcontext()
 
 
 class SeparableFilter:
@@ -33,7 +42,7 @@ class SeparableFilter:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Filter `x`. Sums over whole rows lose too much in 16 bits, hence float32 also under autocast."""
-        with torch.autocast(x.device.type, enabled=False):
+        with _full_precision(x.device):
             wide = x.float()
             real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
             imaginary = torch.matmul(self._left[1], torch.matmul(wide, self._right[1]))

@@ -31,13 +31,24 @@ def plan_for_family(
 
 
 def headline(sd_model: Any, values: Sequence[Any], width: Any, height: Any, presets: Sequence[Preset]) -> str:
-    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time". Never raises."""
+    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time". Never raises.
+
+    While no model is loaded (Forge loads one with the first picture): what would happen with each common family.
+    """
     try:
-        decided, _ = plan_now(sd_model, parse(values), int(width), int(height), presets)
-    except UnsupportedModelError as error:
-        return "no model is loaded yet" if "NoneType" in str(error) or "Fake" in str(error) else str(error)
+        parsed, size = parse(values), (int(width), int(height))
+        try:
+            return _line(plan_now(sd_model, parsed, *size, presets)[0])
+        except UnsupportedModelError as error:
+            if not ("NoneType" in str(error) or "Fake" in str(error)):
+                raise
+        lines = [_line(plan_for_family(family, parsed, *size, presets)[0]) for family in ("sd15", "sdxl")]
+        return "no model is loaded yet; " + "; ".join(lines)
     except (FouriScaleError, TypeError, ValueError) as error:
         return str(error)
+
+
+def _line(decided: Plan) -> str:
     name = f"{FAMILY_NAMES[decided.family]} {decided.size[0]}×{decided.size[1]}"
     if decided.reason is not None:
         return f"{name}: nothing to do, {decided.reason}"
