@@ -87,11 +87,12 @@ class ConvHook:
         if rows is None:
             x = filtered
         else:
-            twins = self._filter("weak", x[rows.batch :], module, call.dilation)
+            cut = x[rows.batch :]
+            twins = self._filter("weak", cut, module, call.dilation)
             if weak != strong:
                 self._weak_out = self._run_alone(module, twins, weak)
                 x = filtered
-            elif filtered is not hosts or twins.data_ptr() != x[rows.batch :].data_ptr():
+            elif filtered is not hosts or twins is not cut:
                 x = torch.cat((filtered, twins))
         if strong > 1:
             self._dilate(module, strong)

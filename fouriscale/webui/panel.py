@@ -80,16 +80,7 @@ def build(tab: str, host: PanelHost) -> Panel:
             freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
             amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
-            with gr.Row():
-                start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
-                stop = _slider("FouriScale stop", "stop", 0.0, 1.0, 0.05, element)
-                dilation = _slider("Dilation (0: by size)", "dilation", 0.0, 8.0, 0.25, element)
-            with gr.Row():
-                base = gr.Textbox(
-                    "", label="Base size", placeholder="auto, or WIDTHxHEIGHT", elem_id=element("base"), max_lines=1
-                )
-                strong = _slider("Strong stop-band (-1: by model)", "stopband_strong", -1.0, 1.0, 0.05, element)
-                weak = _slider("Weak stop-band (-1: by model)", "stopband_weak", -1.0, 1.0, 0.05, element)
+            custom = _custom_controls(element)
             with gr.Row():
                 name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
                 save = gr.Button("Save preset", elem_id=element("save"))
@@ -104,12 +95,7 @@ def build(tab: str, host: PanelHost) -> Panel:
         guidance,
         low_pass,
         conditioning,
-        start,
-        stop,
-        dilation,
-        base,
-        strong,
-        weak,
+        *custom,
         amp,
         freeu,
     ]
@@ -117,6 +103,21 @@ def build(tab: str, host: PanelHost) -> Panel:
     event = _live_headline(host, controls, head, refresh)
     _preset_buttons(host, controls, (name, save, delete, message), use_size)
     return Panel(controls, event)
+
+
+def _custom_controls(element: Callable[[str], str]) -> list[Any]:
+    """start … stopband_weak, in the order of the arguments."""
+    with gr.Row():
+        start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
+        stop = _slider("FouriScale stop", "stop", 0.0, 1.0, 0.05, element)
+        dilation = _slider("Dilation (0: by size)", "dilation", 0.0, 8.0, 0.25, element)
+    with gr.Row():
+        base = gr.Textbox(
+            "", label="Base size", placeholder="auto, or WIDTHxHEIGHT", elem_id=element("base"), max_lines=1
+        )
+        strong = _slider("Strong stop-band (-1: by model)", "stopband_strong", -1.0, 1.0, 0.05, element)
+        weak = _slider("Weak stop-band (-1: by model)", "stopband_weak", -1.0, 1.0, 0.05, element)
+    return [start, stop, dilation, base, strong, weak]
 
 
 def _slider(label: str, field: str, low: float, high: float, step: float, element: Callable[[str], str]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from . import tokenizer
+from .clock import train_by_clock
 from .fast_cpu import prepare
 from .objects import LATENT, Frames, Placement, caption
 
@@ -121,26 +121,10 @@ def rate_at(fraction: float, step: int, peak: float) -> float:
 def train(folder: Path, minutes: float, batch: int, rate: float) -> None:
     """Train for `minutes` of wall-clock time in all, earlier runs on the same `folder` included."""
     trainer = Trainer(folder, batch, rate)
-    saved = folder / "unet.ckpt"
-    if saved.exists():
-        trainer.load(torch.load(saved, weights_only=True))
-    start, before, losses = time.monotonic(), trainer.seconds, []
-    while trainer.seconds < 60 * minutes:
-        fraction = trainer.seconds / (60 * minutes)
-        losses.append(trainer.step(rate_at(fraction, trainer.step_count, rate)))
-        trainer.seconds = before + time.monotonic() - start
-        if trainer.step_count % 50 == 0:
-            mean, losses = float(np.mean(losses)), []
-            pace = trainer.step_count * batch / trainer.seconds
-            print(
-                f"{trainer.seconds / 60:6.1f} min  step {trainer.step_count}  loss {mean:.4f}  {pace:.0f}/s", flush=True
-            )
-        if trainer.step_count % 250 == 0:
-            _save(trainer, saved)
-    _save(trainer, saved)
-
-
-def _save(trainer: Trainer, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(trainer.state(), partial)
-    partial.replace(path)
+    train_by_clock(
+        trainer,
+        folder / "unet.ckpt",
+        minutes,
+        lambda fraction, step: rate_at(fraction, step, rate),
+        lambda losses: f"loss {np.mean(losses):.4f}",
+    )

@@ -8,7 +8,6 @@ both diffusers and the CompVis `ldm` AutoencoderKL have, so one set of weights s
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from .clock import train_by_clock
 from .fast_cpu import Float32GroupNorm
 from .objects import LARGEST, LATENT, LATENT_GAIN, NAMES, PIXELS, SMALLEST, Frames, Placement, download, draw
 from .unet import EMA_DECAY, rate_at
@@ -254,30 +254,13 @@ def errors(vae: AutoencoderKL, frames: Frames, noise: float = 0.0) -> tuple[floa
 def train(folder: Path, minutes: float, batch: int, rate: float) -> None:
     """Train for `minutes` of wall-clock time in all, earlier runs on the same `folder` included."""
     trainer = Trainer(folder, batch, rate)
+
+    def report(losses: list) -> str:
+        l1, mse = np.nanmean(losses, 0)
+        return f"decoder L1 {127.5 * l1:.2f}/255  encoder MSE {mse:.5f}"
+
     saved = folder / "vae.ckpt"
-    if saved.exists():
-        trainer.load(torch.load(saved, weights_only=True))
-    start, before, losses = time.monotonic(), trainer.seconds, []
-    while trainer.seconds < 60 * minutes:
-        fraction = trainer.seconds / (60 * minutes)
-        losses.append(trainer.step(rate_at(fraction, trainer.step_count, rate)))
-        trainer.seconds = before + time.monotonic() - start
-        if trainer.step_count % 50 == 0:
-            (l1, mse), losses = np.nanmean(losses, 0), []
-            print(
-                f"{trainer.seconds / 60:6.1f} min  step {trainer.step_count}  decoder L1 {127.5 * l1:.2f}/255  "
-                f"encoder MSE {mse:.5f}",
-                flush=True,
-            )
-        if trainer.step_count % 250 == 0:
-            _save(trainer, saved)
-    _save(trainer, saved)
+    train_by_clock(trainer, saved, minutes, lambda fraction, step: rate_at(fraction, step, rate), report)
     print("errors, 255ths: decoded {:.2f}, encoded and decoded {:.2f}; of latents {:.4f}".format(
         *errors(load_ema(saved), Frames(folder / "data"))
     ))  # fmt: skip
-
-
-def _save(trainer: Trainer, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(trainer.state(), partial)
-    partial.replace(path)
