@@ -23,7 +23,10 @@ _KEYS = {
     "stopband_weak": "weak stop-band",
     "amp_guidance": "amp guidance",
     "freeu": "FreeU",
+    "method": "method",
+    "fast": "fast",
 }
+_UNSEEN = ("low_memory",)  # does not change the picture
 
 
 def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
@@ -32,6 +35,8 @@ def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
     if preset is not None:
         fields[f"{PREFIX} preset"] = preset
     for name, value in settings.non_defaults().items():
+        if name in _UNSEEN:
+            continue
         fields[f"{PREFIX} {_KEYS[name]}"] = _text(value)
     return fields
 
@@ -51,6 +56,8 @@ def from_fields(fields: Mapping[str, str]) -> Settings:
     values: dict[str, Any] = {}
     for name, key in _KEYS.items():
         text = fields.get(f"{PREFIX} {key}")
+        if text is None and f"{PREFIX} {key}-1" in fields:  # WebUIs split what looks like a size
+            text = f"{fields[f'{PREFIX} {key}-1']}x{fields.get(f'{PREFIX} {key}-2')}"
         if text is not None:
             values[name] = _parse(name, text.strip())
     return Settings.from_dict(values)
@@ -62,11 +69,11 @@ def _parse(name: str, text: str) -> Any:
         if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
             raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
         return (int(sides[0]), int(sides[1]))
-    if name in ("guidance", "filter"):
+    if name in ("guidance", "filter", "fast"):
         if text.lower() not in ("true", "false"):
             raise SettingsError(name, text, "True or False")
         return text.lower() == "true"
-    if name in ("family", "layers"):
+    if name in ("family", "layers", "method"):
         return text
     if name == "freeu":
         if text.lower() in ("true", "false"):

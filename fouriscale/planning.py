@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from . import scalecrafter
 from .cost import relative_cost
 from .maths import schedule, sizes
 from .maths.freeu import PUBLISHED, FreeU
 from .maths.lowpass import FilterSpec, Kind
 from .maths.schedule import Progress
 from .maths.sizes import Size
+from .plan_text import plan_lines, px
+from .scalecrafter import Redilation
 from .settings import Settings
 from .unet.structure import Layer, Structure, blueprint_structure, describe
 
@@ -22,12 +27,30 @@ EARLY, LATE = (0.2, 0.6), (0.4, 0.7)  # start, stop of the authors' runs
 
 
 @dataclass(frozen=True)
+class Treatment:
+    """What one convolution does to some rows: filter the input, enlarge it by `stretch`, convolve with `dilation`.
+
+    coarse: filter and convolve on a grid that is coarser by `dilation`, and enlarge the result instead.
+    """
+
+    filter: FilterSpec | None
+    dilation: int
+    stretch: float = 1.0
+    coarse: bool = False
+
+    @property
+    def kernel(self) -> tuple[int, float, bool]:
+        """What must be equal for two groups of rows to be convolved together."""
+        return self.dilation, self.stretch, self.coarse
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that will be done, decided. `reason` is None, or says in one sentence why nothing will be done.
 
     size, base: (width, height) in pixels. dilation: at the start, before annealing. scale: whole-number ratio of the
     padded frame to the base. layers: the convolutions that will be hooked. cost: estimated time of a whole run
-    relative to the plain UNet at the same size.
+    relative to the plain UNet at the same size. redilation: what ScaleCrafter does, where that is the method.
     """
 
     settings: Settings
@@ -47,6 +70,21 @@ class Plan:
     up_resnets: tuple[tuple[str, int], ...]
     cost: float
     reason: str | None
+    redilation: Redilation | None = None
+
+    @property
+    def doubled(self) -> str | None:
+        """Label of the rows that get twins: "cond", "uncond", or None where no row does."""
+        if not self.settings.guidance or self.settings.method == "attn-entropy":
+            return None
+        if self.redilation is not None:
+            return None if self.redilation.damped is None else "uncond"
+        return "cond"
+
+    @property
+    def area_ratio(self) -> float:
+        """Picture's area over the base's."""
+        return self.size[0] * self.size[1] / (self.base[0] * self.base[1])
 
     @property
     def active(self) -> bool:
@@ -54,9 +92,18 @@ class Plan:
         return self.reason is None
 
     def dilation_at(self, progress: Progress) -> float:
-        """Fractional dilation at `progress`, a fraction or (step, steps); 1.0 means plain."""
+        """Fractional dilation at `progress`, a fraction or (step, steps); 1.0 means plain.
+
+        Attention entropy dilates nothing; it is at work throughout, which its scale stands for.
+        """
         if not self.active:
             return 1.0
+        if self.settings.method == "attn-entropy":
+            return self.dilation
+        if self.redilation is not None:
+            left = schedule.share_left(progress, self.stop) if self.redilation.progressive else 1.0
+            on = schedule.share_left(progress, self.stop) > 0.0
+            return max(self.dilation * left, min(2.0, self.dilation)) if on else 1.0
         return schedule.dilation_at(self.dilation, progress, self.start, self.stop)
 
     def before_start(self, progress: Progress) -> bool:
@@ -68,6 +115,21 @@ class Plan:
     def conv_dilations(self, dilation: float) -> tuple[int, int]:
         """Whole-number dilations of the strong and of the weak rows."""
         return schedule.strong_dilation(dilation), schedule.weak_dilation(dilation, self.weak_divisor)
+
+    def treatment(self, layer: Layer, twin: bool, dilation: float, size: tuple[int, int], stride: int) -> Treatment:
+        """What `layer` does at `dilation` to a feature map of `size` (height, width), for the twins or the host's rows.
+
+        stride: of the convolution.
+        """
+        if self.redilation is not None:
+            value = self.redilation.at(layer.name, twin, dilation / self.dilation)
+            whole = math.ceil(value)
+            return Treatment(None, whole, whole / value)
+        kind: Kind = "weak" if twin else "strong"
+        spec = self.filter_spec(kind, layer, size, dilation / stride)
+        whole = self.conv_dilations(dilation)[twin]
+        coarse = self.settings.fast and not twin and spec is not None and spec.stopband == 0.0 and stride == 1
+        return Treatment(spec, whole, coarse=coarse and whole > 1)
 
     def filter_spec(self, kind: Kind, layer: Layer, size: tuple[int, int], scale: float) -> FilterSpec | None:
         """The filter for a feature map of `size` (height, width), or None where the layer is not filtered.
@@ -85,6 +147,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for logs, reports and APIs."""
         return {
+            "method": self.settings.method,
             "family": self.family,
             "size": list(self.size),
             "base": list(self.base),
@@ -103,10 +166,15 @@ class Plan:
         }
 
     def steps(self, count: int = 50) -> list[tuple[int, int, int, int]]:
-        """Runs of equal dilation over `count` steps: (first step, last step, strong, weak)."""
+        """Runs of equal dilation over `count` steps: (first step, last step, strong, weak); the largest of all layers.
+
+        Twins that are not FouriScale's weak ones count as dilated like the rest here.
+        """
         runs: list[tuple[int, int, int, int]] = []
         for i in range(count):
             strong, weak = self.conv_dilations(self.dilation_at((i, count)))
+            if self.redilation is not None:
+                weak = strong
             if runs and runs[-1][2:] == (strong, weak):
                 runs[-1] = (runs[-1][0], i, strong, weak)
             else:
@@ -114,24 +182,7 @@ class Plan:
         return runs
 
     def __str__(self) -> str:
-        head = f"FouriScale for {self.family}, {_px(self.size)}, base {_px(self.base)}: "
-        if self.reason is not None:
-            return head + "nothing to do: " + self.reason
-        rows = "uncond, cond and its weak twin" if self.settings.guidance else "no extra rows (guidance off)"
-        lines = [
-            head + f"dilation {self.dilation:g}, estimated {self.cost:.2f} times the plain run",
-            f"  full until {self.start:.0%} of the trajectory, annealed until {self.stop:.0%}, plain after that",
-            f"  rows: {rows}; stop-bands: strong {self.stopbands[0]:g}, weak {self.stopbands[1]:g}"
-            + ("" if self.settings.filter else " (filter off)"),
-            "  of 50 steps: "
-            + ", ".join(
-                f"{a}–{b} " + ("plain" if s == 1 else f"dilation {s}" if s == w else f"dilation {s} (weak {w})")
-                for a, b, s, w in self.steps()
-            ),
-            f"  {len(self.layers)} convolutions:",
-            *(f"    {layer.name}" for layer in self.layers),
-        ]
-        return "\n".join(lines)
+        return "\n".join(plan_lines(self))
 
 
 def plan(unet: torch.nn.Module, width: int, height: int, settings: Settings | None = None) -> Plan:
@@ -159,18 +210,46 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     dilation = float(scale) if settings.dilation is None else settings.dilation
     start, stop = _window(settings, family, dilation)
     layers = structure.select(settings.layers, family)
+    redilation = None
+    if settings.method == "scalecrafter" and scale > 1:
+        base, redilation = _redilation(structure, family, size, base, settings)
+        dilation, start, stop = redilation.largest, 0.0 if redilation.progressive else redilation.stop, redilation.stop
+        layers = _redilated(structure, settings, redilation, layers)
+    elif settings.method == "attn-entropy":
+        start, stop, layers = 1.0, 1.0, ()
     strong = STOPBAND[family] if settings.stopband_strong is None else settings.stopband_strong
     weak = STOPBAND[family] if settings.stopband_weak is None else settings.stopband_weak
-    shared = structure.before(layers[0].name) if layers else ()
-    reason = _reason(size, base, scale, dilation, stop, settings)
-    cost = 1.0
-    if reason is None:
-        first = layers[0].name
-        cost = relative_cost(structure.blueprint, size, first, stop if settings.guidance else 0.0)
-    return Plan(
+    made = Plan(
         settings, family, size, base, dilation, scale, start, stop, (strong, weak), WEAK_DIVISOR[family], layers,
-        shared, structure.attention, _freeu(settings, family), structure.up_resnets, cost, reason,
+        structure.before(layers[0].name) if layers else (), structure.attention, _freeu(settings, family),
+        structure.up_resnets, 1.0, _reason(size, base, scale, dilation, stop, settings), redilation,
     )  # fmt: skip
+    if made.reason is not None or made.doubled is None:
+        return made
+    return dataclasses.replace(made, cost=relative_cost(structure.blueprint, size, layers[0].name, stop))
+
+
+def _redilation(
+    structure: Structure, family: str, size: Size, base: Size, settings: Settings
+) -> tuple[Size, Redilation]:
+    """ScaleCrafter measures SDXL against its square training size, so the base is returned too."""
+    if family == "sdxl" and settings.base is None:
+        base = (structure.base, structure.base)
+    smaller, larger = sorted((size[0] / base[0], size[1] / base[1]))
+    if settings.dilation is not None:
+        smaller, larger = smaller * settings.dilation / larger, settings.dilation
+    found = scalecrafter.published(family, (smaller, max(larger, 1.0)))
+    if settings.stop is not None:
+        found = dataclasses.replace(found, stop=settings.stop)
+    return base, found
+
+
+def _redilated(
+    structure: Structure, settings: Settings, redilation: Redilation, chosen: tuple[Layer, ...]
+) -> tuple[Layer, ...]:
+    """All layers of the published run, or those of them that the settings choose."""
+    touched = tuple(layer for layer in structure.convs if redilation.touches(layer.name))
+    return touched if settings.layers == "published" else tuple(layer for layer in touched if layer in chosen)
 
 
 def _base(structure: Structure, family: str, size: Size, settings: Settings) -> Size:
@@ -203,11 +282,7 @@ def _reason(size: Size, base: Size, scale: int, dilation: float, stop: float, se
     if settings.dilation == 1.0:
         return "the dilation is set to 1"
     if scale == 1 and settings.dilation is None:
-        return f"{_px(size)} is not larger than the {_px(base)} that the model was trained at"
+        return f"{px(size)} is not larger than the {px(base)} that the model was trained at"
     if stop == 0.0:
         return "stop is 0, so that every step is plain"
     return None if dilation > 1.0 else "the dilation is 1"
-
-
-def _px(size: Size) -> str:
-    return f"{size[0]}×{size[1]}"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch.utils.hooks import RemovableHandle
 
-from .maths.lowpass import FilterCache
+from .maths.cache import FilterCache
 from .maths.schedule import Progress, progress_of_timestep
 from .planning import Plan
+from .unet.attention_hook import EntropyHook
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
-from .unet.rows import RowMap, check_labels, map_tensors
+from .unet.rows import RowMap, check_labels, join_tensors, map_tensors, select
 from .unet.twins import TwinSharing
 
 
@@ -31,9 +33,33 @@ class CallAdapter:
         """Whether early blocks may run without the twins; False where something in them counts rows."""
         return True
 
-    def expanded(self, rows: RowMap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Called when twins were appended to every tensor: may mend what else counts rows."""
+    def regrouped(
+        self, batch: int, origin: Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Called when every tensor of `batch` rows got other rows: may mend what else counts rows.
+
+        origin: for each row that is there now, the index of the host's row that it was made from.
+        """
         return args, kwargs
+
+
+@dataclass
+class Later:
+    """The second half of a call in low-memory mode: the arguments of the rows in `rest`, which have no twins."""
+
+    rows: RowMap
+    rest: tuple[int, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    running: bool = False
+
+    def joined(self, first: Any, second: Any) -> Any:
+        """One output of all rows and twins, in the order of a call that was not split."""
+        count, order = len(self.rows.sources), [0] * self.rows.batch
+        for position, row in enumerate((*self.rows.sources, *self.rest)):
+            order[row] = position if position < count else position + count
+        order += range(count, 2 * count)
+        return join_tensors(first, second, 2 * count, lambda x, y: torch.cat((x, y))[order])
 
 
 class Session:
@@ -42,7 +68,8 @@ class Session:
     rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
     progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
     history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
-    unamplified: number of calls that `amp_guidance` could not act on, as cond and uncond were not in one call.
+    unamplified: number of calls that amplified or noise-damped guidance could not act on, as cond and uncond were not
+    in one call.
     """
 
     def __init__(
@@ -67,6 +94,7 @@ class Session:
         self._handles: list[RemovableHandle] = []
         self._outer: Session | None = None
         self._amplified: RowMap | None = None
+        self._later: Later | None = None
         self._resting = False
 
     @property
@@ -111,13 +139,16 @@ class Session:
                 factors = self.plan.freeu.factors(backbone)
                 if factors is not None:
                     keep(FreeUHook(backbone, *factors).attach(unet.get_submodule(path)))
-        if self.plan.settings.guidance:
+        if self.plan.doubled is not None:
             for path in self.plan.shared:
                 keep(TwinSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
-            for path in self.plan.attention:
+        for path in self.plan.attention:
+            if self.plan.doubled == "cond":
                 for projection in ("to_q", "to_k"):
                     module = unet.get_submodule(f"{path}.{projection}")
                     keep(TwinSharing(self._current, is_stage=False).attach(module))
+            if self.plan.settings.method == "attn-entropy":
+                keep(EntropyHook(self._current, self.plan.area_ratio).attach(unet.get_submodule(f"{path}.to_q")))
 
     def _detach(self) -> None:
         self._reset()
@@ -156,10 +187,13 @@ class Session:
     def _reset(self) -> None:
         self._current.value = None
         self._amplified = None
+        self._later = None
         for conv in self._convs:
             conv.restore()
 
     def _before(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._later is not None and self._later.running:
+            return None
         self._reset()
         args, kwargs = self._adapter.before(self, args, kwargs)
         sample = args[0] if args else kwargs["sample"] if "sample" in kwargs else kwargs["x"]
@@ -168,31 +202,65 @@ class Session:
         self.history.append((progress, dilation))
         if dilation <= 1.0 or not self._fits(sample):
             return args, kwargs
-        labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0])
+        doubled = self.plan.doubled
+        labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond")
         self._amplified = labelled if self._amplifies(progress, labelled) else None
         self.calls += 1
-        if not self.plan.settings.guidance or labelled is None or not labelled.cond:
+        if doubled == "uncond" and (labelled is None or not labelled.is_mixed):
+            self.unamplified += labelled is None or bool(labelled.cond)
+            labelled = None
+        if doubled is None or labelled is None or not labelled.sources:
             self._current.value = Call(dilation, None)
             return args, kwargs
-        self._current.value = Call(dilation, labelled, self._adapter.may_share_stages(kwargs))
-        return self._adapter.expanded(labelled, labelled.append(args), labelled.append(kwargs))
+        share = self._adapter.may_share_stages(kwargs)
+        if self.plan.settings.low_memory and labelled.is_mixed:
+            return self._split(labelled, dilation, share, args, kwargs)
+        self._current.value = Call(dilation, labelled, share)
+        origin = [*range(labelled.batch), *labelled.sources]
+        return self._adapter.regrouped(labelled.batch, origin, labelled.append(args), labelled.append(kwargs))
+
+    def _split(self, rows: RowMap, dilation: float, share: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Low memory: this call keeps the doubled rows and their twins, another one will compute the rest.
+
+        The twins need the queries and keys of their own rows only, so nothing is kept between the two calls.
+        """
+        rest = tuple(row for row in range(rows.batch) if row not in rows.sources)
+        others = select((args, kwargs), rows.batch, rest)
+        self._later = Later(rows, rest, *self._adapter.regrouped(rows.batch, rest, *others))
+        count = len(rows.sources)
+        inner = RowMap(count, tuple(range(count)))
+        self._current.value = Call(dilation, inner, share)
+        args, kwargs = inner.append(select((args, kwargs), rows.batch, rows.sources))
+        return self._adapter.regrouped(rows.batch, [*rows.sources] * 2, args, kwargs)
 
     def _amplifies(self, progress: Progress, labelled: RowMap | None) -> bool:
         """Whether this call's cond rows are to be amplified; counts the calls where they cannot be."""
         if self.plan.settings.amp_guidance == 1.0 or not self.plan.before_start(progress):
             return False
-        if labelled is not None and 0 < len(labelled.cond) < labelled.batch:
+        if labelled is not None and labelled.is_mixed:
             return True
         self.unamplified += labelled is None or bool(labelled.cond)
         return False
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        call, amplified = self._current.value, self._amplified
-        self._reset()
-        if call is None or output is None:  # None: the forward raised
+        if self._later is not None and self._later.running:
             return None
-        if call.rows is not None:
-            output = call.rows.fold(output)
+        call, amplified, later = self._current.value, self._amplified, self._later
+        if call is None or output is None:  # None: the forward raised
+            self._reset()
+            return None
+        rows = call.rows
+        if later is not None:
+            later.running = True
+            self._current.value = Call(call.dilation, None)
+            try:
+                output = later.joined(output, unet(*later.args, **later.kwargs))
+            finally:
+                self._reset()
+            rows = later.rows
+        self._reset()
+        if rows is not None:
+            output = rows.fold(output)
         if amplified is not None:
             factor = self.plan.settings.amp_guidance
             output = map_tensors(output, amplified.batch, lambda x: amplified.amplify(x, factor))
@@ -229,7 +297,7 @@ def session_on(unet: torch.nn.Module) -> Session | None:
 
 def count_hooks(unet: torch.nn.Module) -> int:
     """Number of FouriScale's hooks on `unet` and its layers, counted on the modules themselves."""
-    owners = (Session, ConvHook, TwinSharing, FreeUHook)
+    owners = (Session, ConvHook, TwinSharing, FreeUHook, EntropyHook)
     return sum(
         isinstance(getattr(hook, "__self__", None), owners)
         for module in unet.modules()

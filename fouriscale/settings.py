@@ -11,6 +11,7 @@ from .errors import SettingsError
 
 FAMILIES = ("sd15", "sd21", "sdxl")
 LAYER_SETS = ("published", "down+mid", "mid")
+METHODS = ("fouriscale", "scalecrafter", "attn-entropy")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Settings:
     stopband_strong, stopband_weak: gain in [0, 1] that is left in the stop-band.
     amp_guidance: factor in [1, 10] on the CFG scale before `start`, against blur; the authors use 2.4.
     freeu: True for the authors' FreeU values of the family, or (b1, b2, s1, s2), each in [0, 4].
+    method: "fouriscale", or for comparison "scalecrafter" (arXiv 2310.07702) or "attn-entropy" (arXiv 2306.08645).
+    low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.
+    fast: compute the strong rows' convolutions on a grid that is coarser by the dilation; not exact (docs/quality.md).
+        No effect where the strong stop-band is not 0, as for SDXL by default.
 
     Raises SettingsError on construction.
     """
@@ -44,6 +49,9 @@ class Settings:
     stopband_weak: float | None = None
     amp_guidance: float = 1.0
     freeu: bool | tuple[float, float, float, float] = False
+    method: str = "fouriscale"
+    low_memory: bool = False
+    fast: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in ("auto", *FAMILIES):
@@ -57,7 +65,9 @@ class Settings:
         object.__setattr__(self, "freeu", _checked_freeu(self.freeu))
         if self.start is not None and self.stop is not None and self.start > self.stop:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
-        for field in ("guidance", "filter"):
+        if self.method not in METHODS:
+            raise SettingsError("method", self.method, "one of " + ", ".join(METHODS))
+        for field in ("guidance", "filter", "low_memory", "fast"):
             if not isinstance(getattr(self, field), bool):
                 raise SettingsError(field, getattr(self, field), "true or false")
         if not isinstance(self.layers, str) or not self.layers.replace(",", " ").strip():

@@ -157,7 +157,7 @@ def test_pasting_is_bound(host: Host) -> None:
         script = scripts[tab]
         assert [control for control, _ in script.infotext_fields] == controls[tab]
         pairs = {"FouriScale": "True", "FouriScale start": "0.5"}
-        values = {name: read(pairs) for name, (_, read) in zip(FIELDS, script.infotext_fields, strict=True)}
+        values = {name: read(pairs) for name, (_, read) in zip(LABELS, script.infotext_fields, strict=True)}
         assert (values["enabled"], values["start"], values["stop"]) == (True, 0.5, 0.6)
         assert script.paste_field_names == list(LABELS.values())
         assert controls[tab][0].do_not_save_to_config is True

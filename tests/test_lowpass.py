@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from fouriscale.maths.lowpass import FilterCache, FilterSpec, LowPass, axis_mask, half_mask, roll_off
+from fouriscale.maths.cache import FilterCache
+from fouriscale.maths.lowpass import FilterSpec, LowPass, axis_mask, half_mask, roll_off
 from fouriscale.maths.schedule import dilation_at
 from unets import largest, noise
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import ldm_unets
-from fouriscale.maths.lowpass import FilterCache
+from fouriscale.maths.cache import FilterCache
 from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
 from fouriscale.unet.rows import RowMap
 from fouriscale.unet.structure import Layer

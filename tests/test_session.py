@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import oracle
-from fouriscale.maths.lowpass import FilterCache
+from fouriscale.maths.cache import FilterCache
 from fouriscale.session import count_hooks, session_on
 from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
 from fouriscale.unet.rows import RowMap

@@ -6,7 +6,7 @@ Nothing of the hosts is imported: they are known by the shape of what they hand 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ import torch
 from ..errors import UnsupportedModelError
 from ..maths.sizes import Size
 from ..session import CallAdapter, Session
-from ..unet.rows import RowMap
 
 FORGE_COND = 0  # in transformer_options["cond_or_uncond"]
 PATCHES = ("patches", "patches_replace", "block_modifiers", "block_inner_modifiers", "group_norm_wrapper")
@@ -117,17 +116,20 @@ class ForgeRows(WebuiRows):
         options = kwargs.get("transformer_options") or {}
         return not any(options.get(key) for key in PATCHES)
 
-    def expanded(self, rows: RowMap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Announce the twins as cond rows in everything that counts rows."""
+    def regrouped(
+        self, batch: int, origin: Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Say of every row what the row it was made from is, in everything that counts rows."""
         options = kwargs.get("transformer_options")
         if not isinstance(options, dict) or not options.get("cond_or_uncond"):
             return args, kwargs
         options = dict(options)
-        marks = list(options["cond_or_uncond"])
-        chunk = rows.batch // len(marks)
-        options["cond_or_uncond"] = marks + [FORGE_COND] * (len(rows.cond) // chunk)
-        if "cond_indices" in options:
-            options["cond_indices"] = [*options["cond_indices"], *range(rows.batch, rows.total)]
+        chunk = batch // len(options["cond_or_uncond"])
+        marks = [options["cond_or_uncond"][row // chunk] for row in origin]
+        options["cond_or_uncond"] = marks[::chunk]
+        for key, wanted in (("cond_indices", True), ("uncond_indices", False)):
+            if key in options:
+                options[key] = [i for i, mark in enumerate(marks) if (mark == FORGE_COND) is wanted]
         return args, {**kwargs, "transformer_options": options}
 
 

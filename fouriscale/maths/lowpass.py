@@ -8,7 +8,6 @@ the circulant matrix that the axis mask stands for.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,25 +78,3 @@ class LowPass(SeparableFilter):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Filter `x`, (n, channels, h, w); the same tensor where the filter changes nothing."""
         return x if self.is_identity else super().__call__(x)
-
-
-class FilterCache:
-    """The filters used last, at most `limit` of them: annealing makes new ones at every step."""
-
-    def __init__(self, limit: int = 32):
-        self._limit = limit
-        self._made: OrderedDict[tuple[FilterSpec, torch.device], LowPass] = OrderedDict()
-
-    def get(self, spec: FilterSpec, device: torch.device) -> LowPass:
-        """The filter for `spec` on `device`, made at need."""
-        key = (spec, device)
-        if key in self._made:
-            self._made.move_to_end(key)
-        else:
-            self._made[key] = LowPass(spec, device)
-            if len(self._made) > self._limit:
-                self._made.popitem(last=False)
-        return self._made[key]
-
-    def __len__(self) -> int:
-        return len(self._made)

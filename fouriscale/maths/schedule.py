@@ -34,6 +34,13 @@ def dilation_at(initial: float, progress: Progress, start: float, stop: float) -
     return max((initial - 1.0) * ((stop - position) / (stop - start)) + 1.0, 1.0)
 
 
+def share_left(progress: Progress, stop: float) -> float:
+    """What is left of a strength that falls linearly from 1 at the beginning to 0 at `stop`; `progress` as above."""
+    position, steps = progress if isinstance(progress, tuple) else (progress, 1)
+    end = round(stop * steps) if isinstance(progress, tuple) else stop
+    return max((end - position) / end, 0.0) if end > 0 else 0.0
+
+
 def strong_dilation(dilation: float) -> int:
     """Integer dilation of uncond and cond-strong rows, and of all rows of SD 1.5 and 2.1."""
     return math.ceil(dilation)

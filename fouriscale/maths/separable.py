@@ -16,7 +16,7 @@ def circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
     return kernel[(index[:, None] - index[None, :]) % len(mask)]
 
 
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """A context without autocast. Older torch knows no autocast on some devices and refuses to switch it off."""
     try:
         return torch.autocast(device.type, enabled=False)
@@ -33,7 +33,16 @@ class SeparableFilter:
 
     def __init__(self, masks: Sequence[np.ndarray], size: Sequence[int], device: torch.device):
         rows, columns = (circulant_block(mask, side) for mask, side in zip(masks, size, strict=True))
+        self._set(rows, columns, device)
 
+    @classmethod
+    def of_matrices(cls, rows: np.ndarray, columns: np.ndarray, device: torch.device) -> SeparableFilter:
+        """From the complex matrices themselves, (h_out, h) and (w_out, w): the real part of rows · x · columnsᵀ."""
+        made = cls.__new__(cls)
+        made._set(rows, columns, device)
+        return made
+
+    def _set(self, rows: np.ndarray, columns: np.ndarray, device: torch.device) -> None:
         def matrix(values: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(device)
 
@@ -42,7 +51,7 @@ class SeparableFilter:
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Filter `x`. Sums over whole rows lose too much in 16 bits, hence float32 also under autocast."""
-        with _full_precision(x.device):
+        with full_precision(x.device):
             wide = x.float()
             real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
             imaginary = torch.matmul(self._left[1], torch.matmul(wide, self._right[1]))

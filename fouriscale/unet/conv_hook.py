@@ -6,13 +6,15 @@ attributes are changed only while its forward runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 
-from ..maths.lowpass import FilterCache
-from ..planning import Plan
+from ..maths.cache import FilterCache
+from ..planning import Plan, Treatment
 from .rows import RowMap
 from .structure import Layer
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have weak twins, if any.
+    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have twins, if any.
 
     share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
     """
@@ -39,14 +41,16 @@ class CurrentCall:
 
 
 class ConvHook:
-    """The pair of hooks on one convolution. Rows beyond the host's are weak twins and get the weak filter."""
+    """The pair of hooks on one convolution. Rows beyond the host's are twins, with a treatment of their own."""
 
     def __init__(self, layer: Layer, plan: Plan, current: CurrentCall, filters: FilterCache):
         self._layer, self._plan, self._current, self._filters = layer, plan, current, filters
         self._saved: dict[str, Any] = {}
         self._module: torch.nn.Conv2d | None = None
-        self._weak_out: torch.Tensor | None = None
+        self._twins_out: torch.Tensor | None = None
+        self._finish: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._nested = False
+        self._decided: tuple[Any, tuple[Treatment, Treatment]] | None = None
 
     def attach(self, module: torch.nn.Conv2d) -> list[RemovableHandle]:
         """Register on `module`; the handles remove it again."""
@@ -58,7 +62,7 @@ class ConvHook:
 
     def restore(self) -> None:
         """Give the module its own attributes back, whatever happened to the last forward."""
-        self._weak_out, self._nested = None, False
+        self._twins_out, self._finish, self._nested = None, None, False
         if self._module is not None:
             for name, value in self._saved.items():
                 setattr(self._module, name, value)
@@ -81,42 +85,70 @@ class ConvHook:
         self.restore()
         x = args[0]
         rows = call.rows if call.rows is not None and x.shape[0] == call.rows.total else None
-        hosts = x if rows is None else x[: rows.batch]
-        strong, weak = self._plan.conv_dilations(call.dilation)
-        filtered = self._filter("strong", hosts, module, call.dilation)
+        hosts, twins = self._treatments(call.dilation, (x.shape[-2], x.shape[-1]), module.stride[0])
+        finish = self._finisher(hosts, x, module)
         if rows is None:
-            x = filtered
+            x = self._prepared(x, hosts)
+        elif hosts.kernel == twins.kernel and not hosts.coarse:
+            parts = x[: rows.batch], x[rows.batch :]
+            ready = self._prepared(parts[0], hosts), self._prepared(parts[1], twins)
+            if ready[0] is not parts[0] or ready[1] is not parts[1]:
+                x = torch.cat(ready)
         else:
-            cut = x[rows.batch :]
-            twins = self._filter("weak", cut, module, call.dilation)
-            if weak != strong:
-                self._weak_out = self._run_alone(module, twins, weak)
-                x = filtered
-            elif filtered is not hosts or twins is not cut:
-                x = torch.cat((filtered, twins))
-        if strong > 1:
-            self._dilate(module, strong)
+            self._twins_out = self._run_alone(module, x[rows.batch :], twins)
+            x = self._prepared(x[: rows.batch], hosts)
+        self._finish = finish
+        if hosts.dilation > 1 and not hosts.coarse:
+            self._dilate(module, hosts.dilation)
         return (x, *args[1:])
 
     def _after(self, module: torch.nn.Conv2d, args: tuple[torch.Tensor, ...], output: Any) -> torch.Tensor | None:
         if self._nested or self._current.value is None:
             return None
-        weak = self._weak_out
+        twins, finish = self._twins_out, self._finish
         self.restore()
-        if weak is None or output is None:  # None: the forward raised
+        if output is None or (twins is None and finish is None):  # None: the forward raised
             return None
-        return torch.cat((output, weak))
+        if finish is not None:
+            output = finish(output)
+        return output if twins is None else torch.cat((output, twins))
 
-    def _run_alone(self, module: torch.nn.Conv2d, x: torch.Tensor, dilation: int) -> torch.Tensor:
-        """The module on some rows only, with a dilation of their own."""
+    def _run_alone(self, module: torch.nn.Conv2d, x: torch.Tensor, treatment: Treatment) -> torch.Tensor:
+        """The module on some rows only, with a treatment of their own."""
         self._nested = True
-        if dilation > 1:
-            self._dilate(module, dilation)
-        out = module(x)
+        finish = self._finisher(treatment, x, module)
+        if treatment.dilation > 1:
+            self._dilate(module, treatment.dilation)
+        out = module(self._prepared(x, treatment))
         self.restore()
-        return out
+        return out if finish is None else finish(out)
 
-    def _filter(self, kind: Any, x: torch.Tensor, module: torch.nn.Conv2d, dilation: float) -> torch.Tensor:
-        height, width = x.shape[-2:]
-        spec = self._plan.filter_spec(kind, self._layer, (height, width), dilation / module.stride[0])
-        return x if spec is None else self._filters.get(spec, x.device)(x)
+    def _treatments(self, dilation: float, size: tuple[int, int], stride: int) -> tuple[Treatment, Treatment]:
+        """Of the host's rows and of the twins; remembered, as nothing changes within a step."""
+        key = (dilation, size, stride)
+        if self._decided is None or self._decided[0] != key:
+            host, twin = (self._plan.treatment(self._layer, is_twin, *key) for is_twin in (False, True))
+            self._decided = key, (host, twin)
+        return self._decided[1]
+
+    def _prepared(self, x: torch.Tensor, treatment: Treatment) -> torch.Tensor:
+        spec = treatment.filter
+        if treatment.coarse and spec is not None:
+            return self._filters.grid(spec, treatment.dilation, x.device).reduce(x)
+        if spec is not None:
+            x = self._filters.get(spec, x.device)(x)
+        if treatment.stretch != 1.0:
+            height, width = (round(side * treatment.stretch) for side in x.shape[-2:])
+            x = F.interpolate(x, size=(height, width), mode="bilinear")
+        return x
+
+    def _finisher(
+        self, treatment: Treatment, x: torch.Tensor, module: torch.nn.Conv2d
+    ) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """What is left to do with the output: back from the coarse or the stretched grid."""
+        if treatment.coarse and treatment.filter is not None:
+            return self._filters.grid(treatment.filter, treatment.dilation, x.device).enlarge
+        if treatment.stretch == 1.0:
+            return None
+        size = tuple(side // stride for side, stride in zip(x.shape[-2:], module.stride, strict=True))
+        return lambda out: F.interpolate(out, size=size, mode="bilinear")

@@ -1,6 +1,6 @@
-"""Rows of the batch: appending the weak twins of the cond rows, and folding them back.
+"""Rows of the batch: appending twins of the cond (or uncond) rows, and folding them back.
 
-Inside the UNet the batch is [the host's rows …, one weak twin per cond row …]. The host never sees the twins.
+Inside the UNet the batch is [the host's rows …, one twin per doubled row …]. The host never sees the twins.
 """
 
 from __future__ import annotations
@@ -27,54 +27,69 @@ def check_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
 
 @dataclass(frozen=True)
 class RowMap:
-    """Which rows of one UNet call have a weak twin. cond: their indices; twin k stands at row ``batch + k``.
+    """Which rows of one UNet call are cond, and which have a twin.
 
-    chunk: rows under one label.
+    cond: indices of the cond rows. chunk: rows under one label. doubled: label of the rows that have a twin: "cond" for
+    FouriScale's weak estimate, "uncond" for ScaleCrafter's damped one. Twin k stands at row ``batch + k``.
     """
 
     batch: int
     cond: tuple[int, ...]
     chunk: int = 1
+    doubled: str = "cond"
 
     @classmethod
-    def of(cls, labels: Sequence[str], batch: int) -> RowMap:
+    def of(cls, labels: Sequence[str], batch: int, doubled: str = "cond") -> RowMap:
         """From labels of equal chunks of the batch. Raises RowsError where the batch does not divide evenly."""
         if batch % len(labels):
             raise RowsError(f"rows = {tuple(labels)!r} do not fit a batch of {batch} rows: {len(labels)} equal chunks")
         chunk = batch // len(labels)
         cond = tuple(c * chunk + r for c, lab in enumerate(labels) if lab == "cond" for r in range(chunk))
-        return cls(batch, cond, chunk)
+        return cls(batch, cond, chunk, doubled)
+
+    @property
+    def uncond(self) -> tuple[int, ...]:
+        """Indices of the rows that are not cond."""
+        return tuple(row for row in range(self.batch) if row not in self.cond)
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """Indices of the rows that have a twin, in the twins' order."""
+        return self.cond if self.doubled == "cond" else self.uncond
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether there are both cond and uncond rows."""
+        return 0 < len(self.cond) < self.batch
 
     @property
     def total(self) -> int:
         """Rows inside the UNet."""
-        return self.batch + len(self.cond)
+        return self.batch + len(self.sources)
 
-    def _twins(self, x: torch.Tensor) -> torch.Tensor:
-        first, last = self.cond[0], self.cond[-1]
-        if last - first + 1 == len(self.cond):
-            return x[first : last + 1]
-        return x[list(self.cond)]
+    def partners(self) -> list[int]:
+        """For each cond row the uncond row of its sample.
+
+        Samples are told apart by their place in the chunk; where every row is labelled for itself, the cond rows of a
+        sample (AND prompts) stand together.
+        """
+        uncond, count = self.uncond, len(self.cond)
+        share = max(1, count // len(uncond))
+        return [uncond[k % self.chunk if self.chunk > 1 else min(k // share, len(uncond) - 1)] for k in range(count)]
 
     def amplify(self, output: torch.Tensor, factor: float) -> torch.Tensor:
         """`output`, (batch, …), with each cond row moved away from its sample's uncond row by `factor`.
 
-        Equal to a CFG scale that is `factor` times larger. Samples are told apart by their place in the chunk; where
-        every row is labelled for itself, the cond rows of a sample (AND prompts) stand together.
+        Equal to a CFG scale that is `factor` times larger.
         """
-        cond = list(self.cond)
-        uncond = [row for row in range(self.batch) if row not in self.cond]
-        share = max(1, len(cond) // len(uncond))
-        partners = [
-            uncond[k % self.chunk if self.chunk > 1 else min(k // share, len(uncond) - 1)] for k in range(len(cond))
-        ]
+        cond, partners = list(self.cond), self.partners()
         result = output.clone()
         result[cond] = output[partners] + factor * (output[cond] - output[partners])
         return result
 
     def append(self, tree: Any) -> Any:
-        """`tree` with every tensor of `batch` rows extended by its cond rows; containers are copied, never changed."""
-        return map_tensors(tree, self.batch, lambda x: torch.cat((x, self._twins(x))))
+        """`tree` with every tensor of `batch` rows extended by its doubled rows; containers are copied."""
+        return map_tensors(tree, self.batch, lambda x: torch.cat((x, take(x, self.sources))))
 
     def strip(self, value: Any) -> Any:
         """A tensor of `total` rows, or all such in a tuple, cut to the host's rows; anything else as it is."""
@@ -83,16 +98,37 @@ class RowMap:
         return value
 
     def fold(self, tree: Any) -> Any:
-        """`tree` with the cond rows of every tensor of `total` rows replaced by their weak twins."""
-        return map_tensors(tree, self.total, self._fold)
+        """`tree` with the twins of every tensor of `total` rows folded into the host's rows.
+
+        Cond twins replace their rows. Uncond twins replace theirs and shift each cond row of the sample by as much, so
+        that the host's CFG comes to ``twin + w · (cond − uncond)``.
+        """
+        return map_tensors(tree, self.total, self._fold if self.doubled == "cond" else self._fold_damped)
 
     def _fold(self, x: torch.Tensor) -> torch.Tensor:
-        if len(self.cond) == self.batch:
+        if len(self.sources) == self.batch:
             return x[self.batch :]
         order = list(range(self.batch))
-        for twin, row in enumerate(self.cond):
+        for twin, row in enumerate(self.sources):
             order[row] = self.batch + twin
         return x[order]
+
+    def _fold_damped(self, x: torch.Tensor) -> torch.Tensor:
+        result, cond, partners = x[: self.batch].clone(), list(self.cond), self.partners()
+        result[list(self.uncond)] = x[self.batch :]
+        result[cond] = x[cond] + result[partners] - x[partners]
+        return result
+
+
+def take(x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """Some rows of `x`; a view where they stand together."""
+    first, last = rows[0], rows[-1]
+    return x[first : last + 1] if last - first + 1 == len(rows) else x[list(rows)]
+
+
+def select(tree: Any, batch: int, rows: Sequence[int]) -> Any:
+    """`tree` with every tensor of `batch` rows cut to `rows`; containers are copied."""
+    return map_tensors(tree, batch, lambda x: take(x, rows))
 
 
 def map_tensors(tree: Any, rows: int, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
@@ -108,3 +144,15 @@ def map_tensors(tree: Any, rows: int, change: Callable[[torch.Tensor], torch.Ten
     if isinstance(tree, list | tuple):
         return type(tree)(map_tensors(v, rows, change) for v in tree)
     return tree
+
+
+def join_tensors(one: Any, other: Any, rows: int, join: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Any:
+    """Two trees of the same form as one: tensors that have `rows` rows in `one` are joined with their counterparts."""
+    if isinstance(one, torch.Tensor):
+        return join(one, other) if one.ndim > 0 and one.shape[0] == rows else one
+    if is_dataclass(one) and not isinstance(one, type):
+        pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in fields(one)}
+        return replace(one, **{name: join_tensors(a, b, rows, join) for name, (a, b) in pairs.items()})
+    if isinstance(one, list | tuple) and not hasattr(one, "_fields"):
+        return type(one)(join_tensors(a, b, rows, join) for a, b in zip(one, other, strict=True))
+    return one

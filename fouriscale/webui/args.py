@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SettingsError
+from ..plan_text import METHOD_NAMES
 from ..presets import AUTO, Preset, choose, find
-from ..settings import Settings
+from ..settings import METHODS, Settings
 
 CUSTOM = "Custom"
 PASSES = ("Both", "First pass", "Hires pass")
@@ -27,7 +28,7 @@ class ScriptArgs:
     passes: which of first and hires pass. size_conditioning: tell SDXL the base size instead of the real one.
     dilation: 0 means the one that the size needs. base: "" or "auto" means the model's own, else "WIDTHxHEIGHT".
     stopband_strong, stopband_weak: −1 means the family's own. amp_guidance: factor on the CFG scale before start.
-    freeu: FreeU with the authors' values of the model family.
+    freeu: FreeU with the authors' values of the model family. method, low_memory, fast: as in `Settings`.
     """
 
     enabled: bool = False
@@ -45,6 +46,9 @@ class ScriptArgs:
     stopband_weak: float = -1.0
     amp_guidance: float = 1.0
     freeu: bool = False
+    method: str = "fouriscale"
+    low_memory: bool = False
+    fast: bool = False
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(ScriptArgs))
@@ -112,6 +116,11 @@ def _checked(name: str, value: Any) -> Any:
             if value.strip().lower() == known.lower():
                 return known
         raise SettingsError(name, value, "one of " + ", ".join(PASSES))
+    if name == "method":
+        for known in METHODS:
+            if value.strip().lower() in (known, METHOD_NAMES[known].lower()):
+                return known
+        raise SettingsError(name, value, "one of " + ", ".join(METHODS))
     if name == "base":
         parse_base(value)
     return value.strip() or default
@@ -192,8 +201,11 @@ def resolve(
         values["filter"] = False
     if args.amp_guidance != DEFAULTS.amp_guidance:
         values["amp_guidance"] = args.amp_guidance
-    if args.freeu:
-        values["freeu"] = True
+    for field in ("freeu", "low_memory", "fast"):
+        if getattr(args, field):
+            values[field] = True
+    if args.method != DEFAULTS.method:
+        values["method"] = args.method
     for field in custom:
         values[field] = _as_setting(field, getattr(args, field))
     return Settings.from_dict(values), name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..presets import AUTO
-from ..settings import LAYER_SETS
+from ..settings import LAYER_SETS, METHODS
 from .args import CUSTOM, PASSES
 from .run import XYZ_ATTRIBUTE
 
@@ -47,6 +47,9 @@ def add_axes(xyz: Any, preset_names: Callable[[], list[str]]) -> int:
         ("Weak stop-band", "stopband_weak", float, {}),
         ("Amplified guidance", "amp_guidance", float, {}),
         ("FreeU", "freeu", str, switch),
+        ("Method", "method", str, {"choices": lambda: list(METHODS)}),
+        ("Low memory", "low_memory", str, switch),
+        ("Fast", "fast", str, switch),
     ]
     present = {option.label for option in xyz.axis_options}
     new = [

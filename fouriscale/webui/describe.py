@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import find_unet
+from ..plan_text import METHOD_NAMES
 from ..planning import Plan, plan, plan_family
 from ..presets import Preset
 from ..unet.structure import describe
@@ -52,4 +53,7 @@ def _line(decided: Plan) -> str:
     name = f"{FAMILY_NAMES[decided.family]} {decided.size[0]}×{decided.size[1]}"
     if decided.reason is not None:
         return f"{name}: nothing to do, {decided.reason}"
-    return f"{name}: dilation {decided.dilation:g}, about {decided.cost:.1f}× time"
+    method = decided.settings.method
+    named = "" if method == "fouriscale" else f"{METHOD_NAMES[method]}, "
+    what = f"dilation {decided.dilation:g}" if decided.layers else "queries scaled"
+    return f"{name}: {named}{what}, about {decided.cost:.1f}× time"

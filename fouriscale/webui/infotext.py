@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..planning import Plan
-from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, FIELDS, Parsed
+from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, Parsed
 
 PREFIX = "FouriScale"
 LABELS = {
@@ -26,6 +26,8 @@ LABELS = {
     "stopband_weak": f"{PREFIX} weak stop-band",
     "amp_guidance": f"{PREFIX} amp guidance",
     "freeu": f"{PREFIX} FreeU",
+    "method": f"{PREFIX} method",
+    "fast": f"{PREFIX} fast",
 }
 
 
@@ -38,8 +40,12 @@ def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
     args = parsed.args
     custom = preset == CUSTOM or bool(parsed.explicit)
     fields: dict[str, Any] = {PREFIX: True}
-    for name in ("passes", "layers", "guidance", "filter", "size_conditioning", "amp_guidance", "freeu"):
+    for name in LABELS:
+        if name in ("enabled", "preset", *CUSTOM_FIELDS):
+            continue
         value = getattr(plan.settings if custom and hasattr(plan.settings, name) else args, name)
+        if isinstance(value, tuple):  # FreeU's four numbers, from a preset's file
+            value = "x".join(f"{number:g}" for number in value)
         if value != getattr(DEFAULTS, name):
             fields[LABELS[name]] = value
     if custom:
@@ -56,7 +62,10 @@ def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
 
 
 def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
-    """For each field a function from the pasted pairs to the control's value; the default for absent and bad values."""
+    """For each field a function from the pasted pairs to the control's value; the default for absent and bad values.
+
+    Low memory has none: it does not change the picture, and stays as the machine needs it.
+    """
 
     def reader(name: str) -> Callable[[Mapping[str, Any]], Any]:
         default, label = getattr(DEFAULTS, name), LABELS[name]
@@ -65,6 +74,8 @@ def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
             text = pairs.get(label)
             if text is None and f"{label}-1" in pairs:  # the host splits what looks like a size
                 text = f"{pairs[f'{label}-1']}x{pairs.get(f'{label}-2')}"
+            if name == "freeu" and "x" in str(text):  # the control is a switch; four numbers are on
+                text = True
             try:
                 return getattr(Parsed(DEFAULTS).with_values({name: text}).args, name)
             except SettingsError:
@@ -72,4 +83,4 @@ def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
 
         return read
 
-    return {name: reader(name) for name in FIELDS}
+    return {name: reader(name) for name in LABELS}

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ..errors import FouriScaleError
 from ..presets import AUTO, find
-from ..settings import LAYER_SETS
+from ..settings import LAYER_SETS, METHODS
 from . import user_presets
 from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
 from .describe import headline, plan_now
@@ -79,6 +79,15 @@ def build(tab: str, host: PanelHost) -> Panel:
             )
             freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
             amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
+        with gr.Row():
+            method = gr.Dropdown(
+                list(METHODS), value=METHODS[0], label="Method", elem_id=element("method"),
+                info="The others are for comparison.",
+            )  # fmt: skip
+            low_memory = gr.Checkbox(
+                False, label="Low memory (extra rows in a UNet call of their own)", elem_id=element("low_memory")
+            )
+            fast = gr.Checkbox(False, label="Fast (coarser convolutions, not exact)", elem_id=element("fast"))
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
             custom = _custom_controls(element)
             with gr.Row():
@@ -98,6 +107,9 @@ def build(tab: str, host: PanelHost) -> Panel:
         *custom,
         amp,
         freeu,
+        method,
+        low_memory,
+        fast,
     ]
     assert len(controls) == len(FIELDS)
     event = _live_headline(host, controls, head, refresh)
@@ -183,7 +195,8 @@ def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any
 def paste_fields(controls: Sequence[Any]) -> list[tuple[Any, Callable[..., Any]]]:
     """Pairs of control and reader, as the host's `infotext_fields` wants them."""
     readers = paste_functions()
-    return [(control, readers[name]) for control, name in zip(controls, FIELDS, strict=True)]
+    named = zip(controls, FIELDS, strict=True)
+    return [(control, readers[name]) for control, name in named if name in readers]
 
 
 def _escape(text: str) -> str:
