@@ -181,8 +181,8 @@ def test_routes_are_versioned() -> None:
 
 
 def test_headline_without_a_model_speaks_of_both_families() -> None:
-    text = headline(None, [], 1024, 1024, [])
+    text = headline(None, [], 1024, 1024, [])[0]
     assert text.startswith(
         "no model is loaded yet; SD 1.5 1024×1024: dilation 2, about 1.2× time; SDXL 1024×1024: nothing"
     )
-    assert "start = 7" in headline(None, [{"start": 7}], 1024, 1024, [])
+    assert "start = 7" in headline(None, [{"start": 7}], 1024, 1024, [])[0]

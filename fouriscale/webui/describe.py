@@ -31,22 +31,26 @@ def plan_for_family(
     return plan_family(family, width, height, settings), preset
 
 
-def headline(sd_model: Any, values: Sequence[Any], width: Any, height: Any, presets: Sequence[Preset]) -> str:
-    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time". Never raises.
+def headline(
+    sd_model: Any, values: Sequence[Any], width: Any, height: Any, presets: Sequence[Preset]
+) -> tuple[str, list[Plan]]:
+    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time", and the plans behind it.
 
-    While no model is loaded (Forge loads one with the first picture): what would happen with each common family.
+    Never raises: what is wrong is the text, and there is no plan then. While no model is loaded (Forge loads one with
+    the first picture): what would happen with each common family.
     """
     try:
         parsed, size = parse(values), (int(width), int(height))
         try:
-            return _line(plan_now(sd_model, parsed, *size, presets)[0])
+            decided = plan_now(sd_model, parsed, *size, presets)[0]
+            return _line(decided), [decided]
         except UnsupportedModelError as error:
             if not ("NoneType" in str(error) or "Fake" in str(error)):
                 raise
-        lines = [_line(plan_for_family(family, parsed, *size, presets)[0]) for family in ("sd15", "sdxl")]
-        return "no model is loaded yet; " + "; ".join(lines)
+        plans = [plan_for_family(family, parsed, *size, presets)[0] for family in ("sd15", "sdxl")]
+        return "no model is loaded yet; " + "; ".join(map(_line, plans)), plans
     except (FouriScaleError, TypeError, ValueError) as error:
-        return str(error)
+        return str(error), []
 
 
 def _line(decided: Plan) -> str:

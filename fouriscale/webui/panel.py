@@ -16,6 +16,7 @@ from . import user_presets
 from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
 from .describe import headline, plan_now
 from .infotext import paste_functions
+from .plot import plot_html
 from .run import Environment
 
 
@@ -90,6 +91,7 @@ def build(tab: str, host: PanelHost) -> Panel:
             fast = gr.Checkbox(False, label="Fast (coarser convolutions, not exact)", elem_id=element("fast"))
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
             custom = _custom_controls(element)
+            plot = gr.HTML("", elem_id=element("plot"))
             with gr.Row():
                 name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
                 save = gr.Button("Save preset", elem_id=element("save"))
@@ -112,7 +114,7 @@ def build(tab: str, host: PanelHost) -> Panel:
         fast,
     ]
     assert len(controls) == len(FIELDS)
-    event = _live_headline(host, controls, head, refresh)
+    event = _live_headline(host, controls, (head, plot), refresh)
     _preset_buttons(host, controls, (name, save, delete, message), use_size)
     return Panel(controls, event)
 
@@ -140,17 +142,20 @@ def _names(host: PanelHost) -> list[str]:
     return [AUTO, *(p.name for p in host.environment().presets), CUSTOM]
 
 
-def _live_headline(host: PanelHost, controls: Sequence[Any], head: Any, refresh: Any) -> dict[str, Any] | None:
+def _live_headline(
+    host: PanelHost, controls: Sequence[Any], outputs: tuple[Any, Any], refresh: Any
+) -> dict[str, Any] | None:
     if host.size_inputs is None:
         return None
 
-    def text(*values: Any) -> str:
+    def texts(*values: Any) -> tuple[str, str]:
         *arguments, width, height = values
-        line = headline(host.model(), arguments, width, height, host.environment().presets)
-        return f'<span class="fouriscale-headline">{_escape(line)}</span>'
+        line, plans = headline(host.model(), arguments, width, height, host.environment().presets)
+        head = f'<span class="fouriscale-headline">{_escape(line)}</span>'
+        return head, plot_html(plans[-1]) if plans else ""
 
     inputs = [*controls, *host.size_inputs]
-    event = {"fn": text, "inputs": inputs, "outputs": [head], "show_progress": "hidden", "queue": False}
+    event = {"fn": texts, "inputs": inputs, "outputs": list(outputs), "show_progress": "hidden", "queue": False}
     for source in inputs:
         source.change(**event)
     refresh.click(**event)
