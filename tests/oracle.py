@@ -192,13 +192,13 @@ def _hooked_forward(
 def oracle_forward(
     unet: nn.Module, sample: Tensor, t: Tensor | float, context: Tensor, *, family: str, latent_hw: tuple[int, int],
     base_px: tuple[int, int] | None, D: float, i: int, start: int, stop: int,
-    added_cond_kwargs: dict[str, Tensor] | None = None,
+    added_cond_kwargs: dict[str, Tensor] | None = None, **residuals: object,
 ) -> Tensor:  # fmt: skip
     """One UNet evaluation of all three rows at step i of a run that anneals from `start` to `stop`.
 
-    `sample`, `context` and the values of `added_cond_kwargs` already hold the 3B rows, [uncond, cond_strong,
-    cond_weak], each the whole batch; so does the result.  `family` is "sd15", "sd21" or "sdxl".  `base_px` None means
-    512x512 for SD and the best bucket for SDXL.  The caller's UNet is left alone.
+    `sample`, `context`, the values of `added_cond_kwargs` and a ControlNet's `residuals` already hold the 3B rows,
+    [uncond, cond_strong, cond_weak], each the whole batch; so does the result.  `family` is "sd15", "sd21" or "sdxl".
+    `base_px` None means 512x512 for SD and the best bucket for SDXL.  The caller's UNet is left alone.
     """
     if len(sample) % 3 or len(context) != len(sample):
         raise ValueError("sample and context must hold the rows [uncond, cond_strong, cond_weak]")
@@ -217,4 +217,4 @@ def oracle_forward(
         if name.endswith("attn1.processor"):
             processors[name] = LentAttention()
     unet.set_attn_processor(processors)
-    return unet(sample, t, encoder_hidden_states=context, added_cond_kwargs=added_cond_kwargs).sample
+    return unet(sample, t, encoder_hidden_states=context, added_cond_kwargs=added_cond_kwargs, **residuals).sample

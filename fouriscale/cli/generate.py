@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import torch
 import typer
 from rich.progress import Progress
 
@@ -14,72 +13,130 @@ from .. import bundled, planning
 from .. import presets as preset_files
 from ..errors import SettingsError
 from ..hosts.diffusers import SCHEDULERS, set_scheduler
+from ..hosts.diffusers_addons import add_embedding, add_loras, check_refinable, load_refiner, with_controlnet
 from ..maths import sizes
+from ..planning import Plan
+from ..presets import Preset
 from ..settings import Settings
+from . import options
+from .options import DTYPES, Addons, at_least, in_range, one_of, parse_base
 from .pictures import save_png, slug
-from .sampling import METHODS, Request, load, sample
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+from .sampling import METHODS, Refiner, Request, load, quiet, sample
 
 
 def generate(
-    prompt: Annotated[str, typer.Option(help="The prompt, or a .txt file with one prompt a line.")],
-    width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
-    height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")] = 512,
-    model: Annotated[str, typer.Option(help="Folder, .safetensors file or hub id.", show_default="bundled")] = "",
-    preset: Annotated[str, typer.Option(help="A name from `fouriscale presets`, or Auto.")] = preset_files.AUTO,
-    method: Annotated[str, typer.Option(help=" or ".join(METHODS))] = "fouriscale",
-    negative: Annotated[str, typer.Option(help="Negative prompt.")] = "",
-    seed: Annotated[int, typer.Option(help="Picture n of a prompt uses seed + n.")] = 0,
-    count: Annotated[int, typer.Option(help="Pictures per prompt.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the preset's, else 50")] = None,
-    cfg: Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5 or 5")] = None,
-    scheduler: Annotated[str, typer.Option(help=", ".join(SCHEDULERS))] = "ddim",
-    eta: Annotated[float, typer.Option(help="Noise of DDIM steps, 0 to 1.")] = 1.0,
-    start: Annotated[float | None, typer.Option(help="Full strength until this fraction of the run.")] = None,
-    stop: Annotated[float | None, typer.Option(help="Plain from this fraction on.")] = None,
-    base: Annotated[str, typer.Option(help="Training size as WIDTHxHEIGHT.", show_default="the model's own")] = "",
-    layers: Annotated[str | None, typer.Option(help="published, down+mid, mid, or layer names.")] = None,
-    guidance: Annotated[bool | None, typer.Option(help="The weak estimate of cond.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps …")] = "cuda" if torch.cuda.is_available() else "cpu",
-    dtype: Annotated[str, typer.Option(help=", ".join(DTYPES))] = "float32",
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files.")] = Path("outputs"),
+    prompt: options.Prompt,
+    width: options.Width = 512,
+    height: options.Width = 512,
+    model: options.Model = "",
+    preset: options.Preset = preset_files.AUTO,
+    method: options.Method = "fouriscale",
+    negative: options.Negative = "",
+    seed: options.Seed = 0,
+    count: options.Count = 1,
+    steps: options.Steps = None,
+    cfg: options.Cfg = None,
+    scheduler: options.Scheduler = "ddim",
+    eta: options.Eta = 1.0,
+    start: options.Start = None,
+    stop: options.Stop = None,
+    base: options.Base = "",
+    dilation: options.Dilation = None,
+    layers: options.Layers = None,
+    guidance: options.Guidance = None,
+    filter: options.Filter = None,
+    stopband_strong: options.StopbandStrong = None,
+    stopband_weak: options.StopbandWeak = None,
+    amp_guidance: options.AmpGuidance = None,
+    freeu: options.FreeU = None,
+    low_memory: options.LowMemory = False,
+    fast: options.Fast = False,
+    lora: options.Lora = [],  # noqa: B006 - typer copies it
+    embedding: options.Embedding = [],  # noqa: B006
+    controlnet: options.ControlNet = "",
+    control_image: options.ControlImage = None,
+    control_scale: options.ControlScale = 1.0,
+    refiner: options.Refiner = "",
+    refiner_at: options.RefinerAt = 0.8,
+    single_file_config: options.ModelConfig = "",
+    device: options.Device = options.DEVICE,
+    dtype: options.Dtype = "float32",
+    out: options.Out = Path("outputs"),
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
     sizes.check_picture_size(width, height)
-    choices = (("method", method, METHODS), ("dtype", dtype, DTYPES), ("scheduler", scheduler, SCHEDULERS))
-    for name, value, known in choices:
-        if value not in known:
-            raise SettingsError(name, value, "one of " + ", ".join(known))
+    one_of("method", method, METHODS)
+    one_of("dtype", dtype, DTYPES)
+    one_of("scheduler", scheduler, SCHEDULERS)
     at_least("count", count, 1)
     at_least("steps", steps, 1)
-    if not 0.0 <= eta <= 1.0:
-        raise SettingsError("eta", eta, "a number from 0 to 1")
+    in_range("eta", eta, 0.0, 1.0)
     prompts = read_prompts(prompt)
     chosen = preset_files.find(preset)
-    changes = {"start": start, "stop": stop, "base": parse_base(base), "layers": layers, "guidance": guidance}
+    changes = {
+        "start": start, "stop": stop, "base": parse_base(base), "dilation": dilation, "layers": layers,
+        "guidance": guidance, "filter": filter, "stopband_strong": stopband_strong, "stopband_weak": stopband_weak,
+        "amp_guidance": amp_guidance, "freeu": freeu, "method": None if method in METHODS[:2] else method,
+        "low_memory": low_memory or None, "fast": fast or None,
+    }  # fmt: skip
     changes = {k: v for k, v in changes.items() if v is not None}
     settings = (chosen.settings if chosen else Settings()).replace(**changes)
-    pipe = load(model or bundled.folder(), DTYPES[dtype], device)
+    added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
+    pipe, second = load_all(model, added, DTYPES[dtype], device, single_file_config)
     set_scheduler(pipe, scheduler)
+    if freeu is None and method == "fouriscale":
+        settings = with_freeu(settings, pipe.unet)
     plan = planning.plan(pipe.unet, width, height, settings)
-    if chosen is None:
-        auto = preset_files.choose(plan.family, width, height)
-        run = auto.run if auto else {}
-    else:
-        if chosen.family != plan.family:
-            raise SettingsError("preset", preset, f"one for {plan.family}, which this model is, or Auto")
-        run = chosen.run
-    typer.echo(str(plan).splitlines()[0] if method == "fouriscale" else f"plain, {width}×{height}")
-    if cfg is None:
-        cfg = float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5))
+    run = _run_of(chosen, plan)
+    print_plan(plan, method)
     out.mkdir(parents=True, exist_ok=True)
     request = Request(
-        prompt="", width=width, height=height, seed=seed, settings=settings if method == "fouriscale" else None,
-        negative=negative, steps=steps or int(run.get("steps", 50)), cfg=cfg, eta=eta,
+        prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
+        negative=negative, steps=steps or int(run.get("steps", 50)),
+        cfg=float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5)) if cfg is None else cfg, eta=eta,
         scheduler=scheduler, preset=preset, model=Path(model).name if model else "bundled",
+        control=added.control, refiner=second, loras=tuple((path.stem, weight) for path, weight in added.loras),
     )  # fmt: skip
     _make_all(pipe, request, prompts, count, out)
+
+
+def load_all(model: str, added: Addons, dtype: Any, device: str, config: str) -> tuple[Any, Refiner | None]:
+    """The pipeline with all that is added to it, and the refiner. Raises ModelError and SettingsError."""
+    pipe = load(model or bundled.folder(), dtype, device, config)
+    second = None
+    if added.refiner:
+        check_refinable(pipe, added.refiner)
+        quiet(added.refiner)
+        second = Refiner(load_refiner(added.refiner, dtype, device, config), added.refiner_at, Path(added.refiner).name)
+    add_loras(pipe, added.loras)
+    for path, token in added.embeddings:
+        add_embedding(pipe, path, token)
+    return with_controlnet(pipe, added.controlnet) if added.controlnet else pipe, second
+
+
+def with_freeu(settings: Settings, unet: Any) -> Settings:
+    """`settings` with FreeU on, as in the authors' runs, if the UNet has layers on which it acts."""
+    if settings.freeu is not False:
+        return settings
+    changed = settings.replace(freeu=True)
+    plan = planning.plan(unet, 512, 512, changed)
+    acts = plan.freeu is not None and any(plan.freeu.factors(backbone) for _, backbone in plan.up_resnets)
+    return changed if acts else settings
+
+
+def _run_of(chosen: Preset | None, plan: Plan) -> Any:
+    """How to sample: as the chosen preset says, else as the one that fits the size. Raises SettingsError."""
+    if chosen is None:
+        auto = preset_files.choose(plan.family, *plan.size)
+        return auto.run if auto else {}
+    if chosen.family != plan.family:
+        raise SettingsError("preset", chosen.name, f"one for {plan.family}, which this model is, or Auto")
+    return chosen.run
+
+
+def print_plan(plan: Plan, method: str) -> None:
+    """The first line of the plan."""
+    typer.echo(str(plan).splitlines()[0] if method != "plain" else f"plain, {plan.size[0]}×{plan.size[1]}")
 
 
 def _make_all(pipe: Any, request: Request, prompts: list[str], count: int, out: Path) -> None:
@@ -109,19 +166,3 @@ def read_prompts(prompt: str) -> list[str]:
     if not prompts:
         raise SettingsError("prompt", prompt, "a file with at least one line")
     return prompts
-
-
-def parse_base(text: str) -> tuple[int, int] | None:
-    """(width, height) from "WIDTHxHEIGHT"; None from "". Raises SettingsError."""
-    if not text:
-        return None
-    sides = text.lower().replace("×", "x").split("x")
-    if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
-        raise SettingsError("base", text, "WIDTHxHEIGHT in pixels, such as 512x512")
-    return int(sides[0]), int(sides[1])
-
-
-def at_least(name: str, value: int | None, least: int) -> None:
-    """Raise SettingsError for a `value` below `least`."""
-    if value is not None and value < least:
-        raise SettingsError(name, value, f"a whole number from {least}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from PIL import Image
 
 from .. import infotext
 from ..hosts.diffusers import attached, load_pipeline
-from ..planning import Plan
+from ..planning import Plan, plan
+from ..settings import METHODS as ENGINE_METHODS
 from ..settings import Settings
 
-METHODS = ("plain", "fouriscale")
+METHODS = ("plain", *ENGINE_METHODS)
 WEBUI_SAMPLERS = {
     "ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "dpm++_2m": "DPM++ 2M",
     "dpm++_2m_karras": "DPM++ 2M", "unipc": "UniPC", "pndm": "PLMS", "lms": "LMS",
@@ -25,8 +27,36 @@ WEBUI_SAMPLERS = {
 
 
 @dataclass(frozen=True)
+class Control:
+    """What a ControlNet follows: a picture, which is stretched to the request's size, and how strongly, from 0 to 2.
+
+    name, file: of the ControlNet and the picture, for the picture's text.
+    """
+
+    image: Image.Image
+    scale: float = 1.0
+    name: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A second SDXL pipeline, and the fraction of the run at which it takes over. name: for the picture's text."""
+
+    pipe: Any
+    at: float = 0.8
+    name: str = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Refiner:
+        return self  # a request's copies, `dataclasses.asdict` too, share the model
+
+
+@dataclass(frozen=True)
 class Request:
-    """What one picture is made from. settings: None means plain. preset: its name, for the picture's text."""
+    """What one picture is made from. settings: None means plain. preset: its name, for the picture's text.
+
+    control: needs a pipeline with a ControlNet. loras: names and weights of what was merged, for the picture's text.
+    """
 
     prompt: str
     width: int
@@ -40,6 +70,9 @@ class Request:
     scheduler: str = "ddim"
     preset: str | None = None
     model: str = "bundled"
+    control: Control | None = None
+    refiner: Refiner | None = None
+    loras: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,15 +86,20 @@ class Result:
     parameters: str
 
 
-def load(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+def load(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", config: str = "") -> Any:
     """`load_pipeline` in silence, save for the progress of a download. Raises as that does."""
+    quiet(model)
+    return load_pipeline(model, dtype, device, config)
+
+
+def quiet(model: str | Path) -> None:
+    """Silence the libraries' advice, and their progress bars where nothing is downloaded."""
     from transformers.utils import logging as transformers_logging  # slow to import
 
     for library in (diffusers_logging, transformers_logging):
-        library.set_verbosity_error()
+        library.set_verbosity(logging.CRITICAL)  # errors that matter are raised
         if Path(model).exists():
             library.disable_progress_bar()
-    return load_pipeline(model, dtype, device)
 
 
 def sample(pipe: Any, request: Request, on_step: Callable[[int], None] | None = None) -> Result:
@@ -75,25 +113,58 @@ def sample_latents(
     pipe: Any, request: Request, seeds: list[int], on_step: Callable[[int], None] | None = None
 ) -> tuple[torch.Tensor, float, Plan]:
     """The latents of one picture per seed, as one batch: (n, 4, h, w), the seconds it took, and the plan."""
-    pipe.set_progress_bar_config(disable=True)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    extra = {"eta": request.eta} if request.scheduler == "ddim" else {}
+    refiner = request.refiner
+    if refiner is not None and request.settings is not None:  # refused, if at all, before the first step
+        plan(refiner.pipe.unet, request.width, request.height, request.settings)
     start = time.perf_counter()
+    more: dict[str, Any] = {"width": request.width, "height": request.height}
+    if refiner is not None:
+        more["denoising_end"] = refiner.at
+    if request.control is not None:
+        more |= {"image": request.control.image, "controlnet_conditioning_scale": request.control.scale}
+    finished = [0]
+
+    def count(step: int) -> None:
+        finished.append(step)
+        if on_step is not None:
+            on_step(step)
+
+    tell = None if on_step is None else count
+    latents, decided = _run(pipe, request, generators, tell, more)
+    if refiner is not None:
+        before = finished[-1]
+        refiner.pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
+        tell = None if on_step is None else lambda step: count(before + step)
+        latents, _ = _run(refiner.pipe, request, generators, tell, {"image": latents, "denoising_start": refiner.at})
+    return latents, time.perf_counter() - start, decided
+
+
+def _run(
+    pipe: Any,
+    request: Request,
+    generators: list[torch.Generator],
+    on_step: Callable[[int], None] | None,
+    more: dict[str, Any],
+) -> tuple[torch.Tensor, Plan]:
+    """One call of a pipeline, with FouriScale attached: the latents and the plan."""
+    pipe.set_progress_bar_config(disable=True)
+    extra = {"eta": request.eta} if request.scheduler == "ddim" else {}
     size = (request.width, request.height)
-    with attached(pipe, *size, request.settings, request.steps, request.cfg, on_step) as run:
+    begins = "denoising_start" not in more
+    with attached(pipe, *size, request.settings, request.steps, request.cfg, on_step, begins=begins) as run:
         latents = pipe(
-            [request.prompt] * len(seeds),
-            negative_prompt=[request.negative] * len(seeds),
-            width=request.width,
-            height=request.height,
+            [request.prompt] * len(generators),
+            negative_prompt=[request.negative] * len(generators),
             num_inference_steps=request.steps,
             guidance_scale=request.cfg,
             generator=generators,
             output_type="latent",
             **extra,
+            **more,
             **run.arguments,
         ).images
-    return latents, time.perf_counter() - start, run.plan
+    return latents, run.plan
 
 
 @torch.no_grad()
@@ -126,10 +197,18 @@ def parameters(request: Request, plan: Plan) -> str:
         "Size": f"{request.width}x{request.height}",
         "Model": request.model,
     }
+    if request.control is not None:
+        control = request.control
+        fields["ControlNet 0"] = (
+            f"Module: none, Model: {control.name}, Weight: {control.scale:g}, Image: {control.file}"
+        )
+    if request.refiner is not None:
+        fields |= {"Refiner": request.refiner.name, "Refiner switch at": request.refiner.at}
     if request.scheduler.endswith("_karras"):
         fields["Schedule type"] = "Karras"
     if request.scheduler == "ddim" and request.eta:
         fields["Eta DDIM"] = request.eta
     if request.settings is not None and plan.active:
         fields.update(infotext.to_fields(request.settings, request.preset))
-    return infotext.infotext(request.prompt, request.negative, fields)
+    prompt = " ".join([request.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in request.loras)])
+    return infotext.infotext(prompt, request.negative, fields)

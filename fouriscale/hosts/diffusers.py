@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ..planning import Plan, plan
 from ..session import Session
 from ..settings import Settings
 
+HOOK_CONTROL = False  # until measured
 NO_KARRAS = {"use_karras_sigmas": False}
 # name -> (class, arguments beyond the model's own scheduler config)
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -36,34 +38,51 @@ class ModelError(FouriScaleError):
     """The model could not be found, could not be read, or is not a Stable Diffusion pipeline."""
 
 
-def load_pipeline(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Any:
+def load_pipeline(model: str | Path, dtype: torch.dtype = torch.float32, device: str = "cpu", config: str = "") -> Any:
     """A text-to-image pipeline from a diffusers folder, a single .safetensors or .ckpt file, or a hub id.
 
+    config: folder in diffusers' layout that a single file's configuration is read from; "" asks the hub for it.
     Raises ModelError, naming the model, if it cannot be loaded, and SettingsError for an unknown device.
     """
-    _check_device(device)
-    path = Path(model)
-    try:
-        if path.is_file():
-            pipe = _from_single_file(path, dtype)
-        elif path.is_dir():
-            pipe = diffusers.DiffusionPipeline.from_pretrained(path, torch_dtype=dtype, safety_checker=None)
-        elif str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
-            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype)
-        else:
-            raise ModelError(f"model = {str(model)!r} is not allowed: a folder, a .safetensors file, or OWNER/NAME")
-        pipe = pipe.to(device)
-    except ModelError:
-        raise
-    except Exception as error:  # the libraries have no common error for files that are not as they should be
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model = {str(model)!r} could not be loaded: {first_line}") from error
+    pipe = load_any(model, dtype, device, config)
     if not isinstance(pipe, diffusers.StableDiffusionPipeline | diffusers.StableDiffusionXLPipeline):
         raise ModelError(
             f"model = {str(model)!r} is a {type(pipe).__name__}; needed is a text-to-image pipeline with a UNet of "
             "Stable Diffusion 1.x, 2.x or XL"
         )
     return pipe
+
+
+def load_any(
+    model: str | Path, dtype: torch.dtype, device: str, config: str = "", kind: Any = None, name: str = "model"
+) -> Any:
+    """A pipeline of whatever kind, as `load_pipeline` finds and refuses it.
+
+    kind: the class that a single file is read as; None: by its weights. name: what messages call the model.
+    """
+    _check_device(device)
+    path = Path(model)
+    try:
+        if path.is_file():
+            pipe = _from_single_file(path, dtype, config, kind)
+        elif path.is_dir():
+            pipe = diffusers.DiffusionPipeline.from_pretrained(path, torch_dtype=dtype, safety_checker=None)
+        elif str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
+            pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype)
+        else:
+            raise ModelError(f"{name} = {str(model)!r} is not allowed: a folder, a .safetensors file, or OWNER/NAME")
+        return pipe.to(device)
+    except ModelError:
+        raise
+    except Exception as error:  # the libraries have no common error for files that are not as they should be
+        advice = "; offline, name a --single-file-config" if path.is_file() and "Connect" in str(error) else ""
+        raise ModelError(f"{name} = {str(model)!r} could not be loaded: {first_line(error)}{advice}") from error
+
+
+def first_line(error: Exception) -> str:
+    """What `error` says, without what it goes on to say; a heading brings the line below it along."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(line.strip() for line in lines[: 1 + lines[0].rstrip().endswith(":")])
 
 
 def _check_device(device: str) -> None:
@@ -74,15 +93,16 @@ def _check_device(device: str) -> None:
         raise SettingsError("device", device, f"{allowed} ({str(error).splitlines()[0]})") from None
 
 
-def _from_single_file(path: Path, dtype: torch.dtype) -> Any:
+def _from_single_file(path: Path, dtype: torch.dtype, config: str, kind: Any) -> Any:
     from safetensors import safe_open
 
-    is_xl = False
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="pt") as weights:
-            is_xl = any(key.startswith("conditioner.") for key in weights.keys())  # noqa: SIM118
-    kind = diffusers.StableDiffusionXLPipeline if is_xl else diffusers.StableDiffusionPipeline
-    return kind.from_single_file(str(path), torch_dtype=dtype)
+    if kind is None:
+        is_xl = False
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as weights:
+                is_xl = any(key.startswith("conditioner.") for key in weights.keys())  # noqa: SIM118
+        kind = diffusers.StableDiffusionXLPipeline if is_xl else diffusers.StableDiffusionPipeline
+    return kind.from_single_file(str(path), torch_dtype=dtype, **({"config": config} if config else {}))
 
 
 def set_scheduler(pipe: Any, name: str) -> None:
@@ -110,11 +130,16 @@ def attached(
     steps: int,
     cfg: float,
     on_step: Callable[[int], None] | None = None,
+    *,
+    begins: bool = True,
+    hook_control: bool = HOOK_CONTROL,
 ) -> Iterator[Run]:
     """Attach FouriScale to `pipe` for pictures of width × height pixels; nothing is left when the block ends.
 
     settings: None leaves the pipeline plain. cfg: the guidance scale of the call; the pipeline has uncond rows above 1.
-    on_step: told the number of finished steps after each. Raises what `fouriscale.plan` raises.
+    on_step: told the number of finished steps after each. begins: False where the call begins in the middle of a
+    trajectory, as a refiner's does; how far it is then is read from the UNet's timesteps. hook_control: dilate the
+    convolutions of a pipeline's ControlNet too. Raises what `fouriscale.plan` raises.
     """
     decided = plan(pipe.unet, width, height, settings or Settings())
     # Guidance-distilled UNets are told the scale and have no uncond rows.
@@ -124,26 +149,48 @@ def attached(
     if settings is None and on_step is None:
         yield run
         return
-    session = Session(pipe.unet, decided, rows)
+    sessions = [Session(pipe.unet, decided, rows)]
+    controlnet = getattr(pipe, "controlnet", None)
+    if hook_control and controlnet is not None:
+        sessions.append(Session(controlnet, control_plan(decided, controlnet), None))
     # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
-    counted = pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
-    if counted:
-        session.progress = (0, steps)
-    if settings is not None and decided.active and isinstance(pipe, diffusers.StableDiffusionXLPipeline):
+    counted = begins and pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
+
+    def finished(count: int) -> None:
+        for session in sessions:
+            session.progress = (count, steps) if counted else None
+
+    finished(0)
+    if settings is not None and decided.active and hasattr(pipe, "text_encoder_2"):
         run.arguments.update(_size_conditioning(decided))
 
     def after_step(_pipe: Any, call: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        if counted:
-            session.progress = (call + 1, steps)
+        finished(call + 1)
         if on_step is not None:  # some schedulers call the UNet more often than once a step
             on_step((call + 1) * steps // max(len(pipe.scheduler.timesteps), 1))
         return values
 
     run.arguments["callback_on_step_end"] = after_step
-    with session:
-        if settings is not None:
-            session.attach()
+    with ExitStack() as opened:
+        for session in sessions:
+            opened.enter_context(session)
+            if settings is not None:
+                session.attach()
         yield run
+
+
+def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
+    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins."""
+    paths = {path for path, _ in controlnet.named_modules()}
+    return dataclasses.replace(
+        decided,
+        settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False),
+        layers=tuple(layer for layer in decided.layers if layer.path in paths),
+        shared=(),
+        attention=(),
+        freeu=None,
+        up_resnets=(),
+    )
 
 
 def _size_conditioning(decided: Plan) -> dict[str, Any]:
