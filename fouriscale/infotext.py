@@ -25,6 +25,7 @@ _KEYS = {
     "freeu": "FreeU",
     "method": "method",
     "fast": "fast",
+    "fractional": "fractional",
 }
 _UNSEEN = ("low_memory",)  # does not change the picture
 
@@ -69,7 +70,7 @@ def _parse(name: str, text: str) -> Any:
         if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
             raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
         return (int(sides[0]), int(sides[1]))
-    if name in ("guidance", "filter", "fast"):
+    if name in ("guidance", "filter", "fast", "fractional"):
         if text.lower() not in ("true", "false"):
             raise SettingsError(name, text, "True or False")
         return text.lower() == "true"

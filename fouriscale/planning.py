@@ -128,6 +128,9 @@ class Plan:
         kind: Kind = "weak" if twin else "strong"
         spec = self.filter_spec(kind, layer, size, dilation / stride)
         whole = self.conv_dilations(dilation)[twin]
+        if self.settings.fractional:
+            exact = max(dilation / (self.weak_divisor if twin else 1.0), 1.0)
+            return Treatment(spec, whole, whole / exact)
         coarse = self.settings.fast and not twin and spec is not None and spec.stopband == 0.0 and stride == 1
         return Treatment(spec, whole, coarse=coarse and whole > 1)
 
@@ -207,7 +210,7 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     size = (width, height)
     base = _base(structure, family, size, settings)
     scale = sizes.ceil_scale(size, base)
-    dilation = float(scale) if settings.dilation is None else settings.dilation
+    dilation = _dilation(size, base, scale, settings)
     start, stop = _window(settings, family, dilation)
     layers = structure.select(settings.layers, family)
     redilation = None
@@ -227,6 +230,14 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     if made.reason is not None or made.doubled is None:
         return made
     return dataclasses.replace(made, cost=relative_cost(structure.blueprint, size, layers[0].name, stop))
+
+
+def _dilation(size: Size, base: Size, scale: int, settings: Settings) -> float:
+    if settings.dilation is not None:
+        return settings.dilation
+    if settings.fractional and scale > 1:
+        return max(size[0] / base[0], size[1] / base[1])
+    return float(scale)
 
 
 def _redilation(

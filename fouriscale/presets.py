@@ -16,6 +16,7 @@ from .maths.sizes import Size, check_picture_size
 from .settings import FAMILIES, Settings
 
 AUTO = "Auto"
+ANY = "any"
 _SETTINGS_FIELDS = frozenset(f.name for f in dataclasses.fields(Settings)) - {"family"}
 _RUN_FIELDS: dict[str, tuple[type, ...]] = {
     "scheduler": (str,), "eta": (int, float), "steps": (int,), "cfg": (int, float),
@@ -24,13 +25,21 @@ _RUN_FIELDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Preset:
-    """A named set of settings. size: (width, height) in pixels that it is meant for. run: how the authors sampled."""
+    """A named set of settings.
+
+    family: that it is for, or "any". size: (width, height) in pixels that it is meant for, or None for any size (family "any").
+    run: how the authors sampled.
+    """
 
     name: str
     family: str
-    size: Size
+    size: Size | None
     settings: Settings
     run: Mapping[str, Any] = field(default_factory=dict)
+
+    def fits(self, family: str) -> bool:
+        """Whether it is meant for a model of `family`."""
+        return self.family in (family, ANY)
 
 
 def bundled_folder() -> Path:
@@ -59,8 +68,8 @@ def read_file(path: Path) -> list[Preset]:
         raise SettingsError(path.name, " ".join(str(error).split()), "a readable YAML file") from None
     if not isinstance(content, dict) or not isinstance(content.get("presets"), list):
         raise SettingsError(path.name, type(content).__name__, "a mapping with the keys family and presets")
-    if content.get("family") not in FAMILIES:
-        raise SettingsError(f"{path.name}: family", content.get("family"), "one of " + ", ".join(FAMILIES))
+    if content.get("family") not in (*FAMILIES, ANY):
+        raise SettingsError(f"{path.name}: family", content.get("family"), "one of " + ", ".join((*FAMILIES, ANY)))
     return [_preset(path.name, entry, content) for entry in content["presets"]]
 
 
@@ -78,7 +87,9 @@ def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
         settings = Settings.from_dict(values)
     except SettingsError as error:
         raise SettingsError(f"{where}: {error.field}", error.value, error.allowed) from None
-    return Preset(entry["name"], content["family"], _size(f"{where}: size", entry.get("size")), settings, run)
+    any_size = content["family"] == ANY and "size" not in entry
+    size = None if any_size else _size(f"{where}: size", entry.get("size"))
+    return Preset(entry["name"], content["family"], size, settings, run)
 
 
 def _run(where: str, run: Any) -> dict[str, Any]:

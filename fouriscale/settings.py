@@ -33,6 +33,8 @@ class Settings:
     low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.
     fast: compute the strong rows' convolutions on a grid that is coarser by the dilation; not exact (docs/quality.md).
         No effect where the strong stop-band is not 0, as for SDXL by default.
+    fractional: dilate by the very ratio of the picture to the base, instead of the next whole number: the input of a
+        convolution is enlarged until the dilation is whole, and its output reduced again.
 
     Raises SettingsError on construction.
     """
@@ -52,6 +54,7 @@ class Settings:
     method: str = "fouriscale"
     low_memory: bool = False
     fast: bool = False
+    fractional: bool = False
 
     def __post_init__(self) -> None:
         if self.family not in ("auto", *FAMILIES):
@@ -67,7 +70,7 @@ class Settings:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
         if self.method not in METHODS:
             raise SettingsError("method", self.method, "one of " + ", ".join(METHODS))
-        for field in ("guidance", "filter", "low_memory", "fast"):
+        for field in ("guidance", "filter", "low_memory", "fast", "fractional"):
             if not isinstance(getattr(self, field), bool):
                 raise SettingsError(field, getattr(self, field), "true or false")
         if not isinstance(self.layers, str) or not self.layers.replace(",", " ").strip():

@@ -19,6 +19,9 @@ def presets() -> None:
     """List the presets."""
     table = Table("preset", "family", "size", "dilation", "start", "stop", "estimated time", box=None)
     for preset in preset_files.load():
+        if preset.size is None:
+            table.add_row(preset.name, preset.family, "any")
+            continue
         decided = plan_family(preset.family, *preset.size, preset.settings)
         table.add_row(
             preset.name, preset.family, f"{preset.size[0]}×{preset.size[1]}", f"{decided.dilation:g}",

@@ -43,7 +43,7 @@ def add_routes(
     @app.get(ROOT + "/presets", dependencies=guards)
     def presets() -> Any:
         return [
-            {"name": p.name, "family": p.family, "size": list(p.size), "settings": p.settings.non_defaults()}
+            {"name": p.name, "family": p.family, "size": p.size and list(p.size), "settings": p.settings.non_defaults()}
             for p in environment().presets
         ]
 

@@ -187,7 +187,7 @@ def resolve(
         preset = find(name, presets)
         if preset is None:
             name, preset = AUTO, choose(family, width, height, presets)
-        elif preset.family != family:
+        elif not preset.fits(family):
             raise SettingsError("preset", args.preset, f"a preset for {family}, which this model is, or {AUTO}")
         else:
             name = preset.name

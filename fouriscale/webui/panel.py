@@ -188,7 +188,7 @@ def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any
             found = find(chosen, host.environment().presets)
         except FouriScaleError:
             found = None
-        return (gr.update(), gr.update()) if found is None else found.size
+        return (gr.update(), gr.update()) if found is None or found.size is None else found.size
 
     delete.click(delete_preset, inputs=[preset], outputs=[preset, message], show_progress="hidden")
     if host.size_inputs is not None:
