@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fouriscale.cli.generate as generate_module
+import fouriscale.cli.batch as batch_module
 import tiny_pipelines
 from fouriscale import Settings
 from fouriscale.cli import main
@@ -225,7 +225,7 @@ def test_defaults_follow_the_family(
         asked.append(request)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate_module, "sample", sample)
+    monkeypatch.setattr(batch_module, "sample_latents", sample)
     args = ["generate", "--model", models[model], "--prompt", "a cat", "--width", 128, "--height", 128]
     code, _, _ = cli(*args)
     assert code == 130
@@ -248,7 +248,7 @@ def test_an_interrupt_keeps_what_is_finished(
     cli: Cli, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    sample = generate_module.sample
+    sample = batch_module.sample_latents
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         made.append(args[1].seed)
@@ -256,7 +256,7 @@ def test_an_interrupt_keeps_what_is_finished(
             raise KeyboardInterrupt
         return sample(*args, **kwargs)
 
-    monkeypatch.setattr(generate_module, "sample", interrupted)
+    monkeypatch.setattr(batch_module, "sample_latents", interrupted)
     code, _, err = cli(*words(models["sd15"], "--count", 3))
     assert code == 130
     assert err == "interrupted; the finished pictures are kept\n"

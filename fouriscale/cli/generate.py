@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich.progress import Progress
 
-from .. import bundled, planning
+from .. import bundled, planning, reference_config
 from .. import presets as preset_files
 from ..errors import SettingsError
 from ..hosts.diffusers import SCHEDULERS, set_scheduler
@@ -17,23 +15,26 @@ from ..hosts.diffusers_addons import add_embedding, add_loras, check_refinable, 
 from ..maths import sizes
 from ..planning import Plan
 from ..presets import Preset
+from ..reference_config import ReferenceConfig
 from ..settings import Settings
+from ..unet.structure import describe
 from . import options
+from .batch import Division, make_all, own_device, parse_shard, read_prompts
 from .options import DTYPES, Addons, at_least, in_range, one_of, parse_base
-from .pictures import save_png, slug
-from .sampling import METHODS, Refiner, Request, load, quiet, sample
+from .sampling import METHODS, Refiner, Request, load, quiet
 
 
 def generate(
     prompt: options.Prompt,
-    width: options.Width = 512,
-    height: options.Width = 512,
+    width: options.Width = None,
+    height: options.Width = None,
     model: options.Model = "",
     preset: options.Preset = preset_files.AUTO,
+    config: options.Config = None,
     method: options.Method = "fouriscale",
     negative: options.Negative = "",
     seed: options.Seed = 0,
-    count: options.Count = 1,
+    count: options.Count = None,
     steps: options.Steps = None,
     cfg: options.Cfg = None,
     scheduler: options.Scheduler = "ddim",
@@ -62,14 +63,21 @@ def generate(
     device: options.Device = options.DEVICE,
     dtype: options.Dtype = "float32",
     out: options.Out = Path("outputs"),
+    batch_size: options.BatchSize = None,
+    resume: options.Resume = True,
+    shard: options.Shard = "",
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
+    given = given_by(config, preset)
+    width, height = given.size[0] if width is None else width, given.size[1] if height is None else height
     sizes.check_picture_size(width, height)
     one_of("method", method, METHODS)
     one_of("dtype", dtype, DTYPES)
     one_of("scheduler", scheduler, SCHEDULERS)
     at_least("count", count, 1)
     at_least("steps", steps, 1)
+    at_least("batch_size", batch_size, 1)
+    division = Division(batch_size or given.batch, resume, parse_shard(shard))
     in_range("eta", eta, 0.0, 1.0)
     prompts = read_prompts(prompt)
     chosen = preset_files.find(preset)
@@ -82,7 +90,9 @@ def generate(
     changes = {k: v for k, v in changes.items() if v is not None}
     settings = (chosen.settings if chosen else Settings()).replace(**changes)
     added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
-    pipe, second = load_all(model, added, DTYPES[dtype], device, single_file_config)
+    pipe, second = load_all(model, added, DTYPES[dtype], own_device(device), single_file_config)
+    if given.file:
+        settings = given.settings(describe(pipe.unet)).replace(**changes)
     set_scheduler(pipe, scheduler)
     if freeu is None and method == "fouriscale":
         settings = with_freeu(settings, pipe.unet)
@@ -92,12 +102,21 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     request = Request(
         prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
-        negative=negative, steps=steps or int(run.get("steps", 50)),
+        negative=negative, steps=steps or given.steps or int(run.get("steps", 50)),
         cfg=float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5)) if cfg is None else cfg, eta=eta,
-        scheduler=scheduler, preset=preset, model=Path(model).name if model else "bundled",
+        scheduler=scheduler, preset=None if given.file else preset, model=Path(model).name if model else "bundled",
         control=added.control, refiner=second, loras=tuple((path.stem, weight) for path, weight in added.loras),
     )  # fmt: skip
-    _make_all(pipe, request, prompts, count, out)
+    make_all(pipe, request, prompts, count or given.count, out, division)
+
+
+def given_by(config: Path | None, preset: str) -> ReferenceConfig:
+    """What a configuration of the authors' says, or stand-ins without one. Raises SettingsError."""
+    if config is None:
+        return ReferenceConfig("", (512, 512), 0)
+    if preset_files.find(preset) is not None:
+        raise SettingsError("preset", preset, "Auto beside --config, which says what presets say")
+    return reference_config.read(config)
 
 
 def load_all(model: str, added: Addons, dtype: Any, device: str, config: str) -> tuple[Any, Refiner | None]:
@@ -129,7 +148,7 @@ def _run_of(chosen: Preset | None, plan: Plan) -> Any:
     if chosen is None:
         auto = preset_files.choose(plan.family, *plan.size)
         return auto.run if auto else {}
-    if chosen.family != plan.family:
+    if not chosen.fits(plan.family):
         raise SettingsError("preset", chosen.name, f"one for {plan.family}, which this model is, or Auto")
     return chosen.run
 
@@ -137,32 +156,3 @@ def _run_of(chosen: Preset | None, plan: Plan) -> Any:
 def print_plan(plan: Plan, method: str) -> None:
     """The first line of the plan."""
     typer.echo(str(plan).splitlines()[0] if method != "plain" else f"plain, {plan.size[0]}×{plan.size[1]}")
-
-
-def _make_all(pipe: Any, request: Request, prompts: list[str], count: int, out: Path) -> None:
-    with Progress(transient=True) as bar:
-        task = bar.add_task("pictures", total=len(prompts) * count * request.steps)
-        for line, text in enumerate(prompts):
-            for n in range(count):
-                one = dataclasses.replace(request, prompt=text, seed=request.seed + n)
-                result = sample(pipe, one, lambda _step: bar.advance(task))
-                path = out / f"{line + 1:05d}-{one.seed}-{slug(text)}.png"
-                save_png(result.image, path, result.parameters)
-                bar.console.print(f"{path}  {result.seconds:.1f} s", soft_wrap=True, highlight=False)
-
-
-def read_prompts(prompt: str) -> list[str]:
-    """The prompt itself, or the non-empty lines of a .txt file. Raises SettingsError for a missing or empty file."""
-    if not prompt.lower().endswith(".txt"):
-        if not prompt.strip():
-            raise SettingsError("prompt", prompt, "some words, or a .txt file")
-        return [prompt]
-    path = Path(prompt)
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError("prompt", prompt, f"a readable UTF-8 text file ({error})") from None
-    prompts = [line for line in lines if line]
-    if not prompts:
-        raise SettingsError("prompt", prompt, "a file with at least one line")
-    return prompts

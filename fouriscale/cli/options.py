@@ -18,16 +18,19 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 # What is drawn, by which model.
 Prompt = Annotated[str, typer.Option(help="The prompt, or a .txt file with one prompt a line.")]
-Width = Annotated[int, typer.Option(help="Pixels, a multiple of 8.")]
+Width = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.", show_default="512")]
 Model = Annotated[str, typer.Option(help="Folder, .safetensors file or hub id.", show_default="bundled")]
 ModelConfig = Annotated[
     str,
     typer.Option(help="Folder that a single-file model's configuration is read from.", show_default="from the hub"),
 ]
 Preset = Annotated[str, typer.Option(help="A name from `fouriscale presets`, or Auto.")]
+Config = Annotated[
+    Path | None, typer.Option(help="A YAML configuration of the authors' program; other options overrule it.")
+]
 Negative = Annotated[str, typer.Option(help="Negative prompt.")]
 Seed = Annotated[int, typer.Option(help="Picture n of a prompt uses seed + n.")]
-Count = Annotated[int, typer.Option(help="Pictures per prompt.")]
+Count = Annotated[int | None, typer.Option(help="Pictures per prompt.", show_default="1")]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the preset's, else 50")]
 Cfg = Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5 or 5")]
 Scheduler = Annotated[str, typer.Option(help=", ".join(SCHEDULERS))]
@@ -75,6 +78,9 @@ RefinerAt = Annotated[float, typer.Option(help="Fraction of the run at which the
 Device = Annotated[str, typer.Option(help="cpu, cuda, mps …")]
 Dtype = Annotated[str, typer.Option(help=", ".join(DTYPES))]
 Out = Annotated[Path, typer.Option(help="Folder for the PNG files.")]
+BatchSize = Annotated[int | None, typer.Option(help="Pictures made at once.", show_default="1")]
+Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Keep the pictures that are there already.")]
+Shard = Annotated[str, typer.Option(help="Make only part I of N, one on each machine.", metavar="I/N")]
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

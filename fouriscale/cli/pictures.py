@@ -11,12 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 GAP, LABEL = 12, 40
+RECORD = "fouriscale"  # name of the PNG text that holds what a picture was made from, as JSON
 
 
-def save_png(image: Image.Image, path: Path, parameters: str) -> None:
+def save_png(image: Image.Image, path: Path, parameters: str, record: str = "") -> None:
     """Write `image` with `parameters` as the WebUI's PNG text. Atomic: a killed run leaves no half picture."""
     info = PngInfo()
     info.add_text("parameters", parameters)
+    if record:
+        info.add_text(RECORD, record)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:

@@ -110,9 +110,17 @@ def sample(pipe: Any, request: Request, on_step: Callable[[int], None] | None = 
 
 
 def sample_latents(
-    pipe: Any, request: Request, seeds: list[int], on_step: Callable[[int], None] | None = None
+    pipe: Any,
+    request: Request,
+    seeds: list[int],
+    on_step: Callable[[int], None] | None = None,
+    prompts: list[str] | None = None,
 ) -> tuple[torch.Tensor, float, Plan]:
-    """The latents of one picture per seed, as one batch: (n, 4, h, w), the seconds it took, and the plan."""
+    """The latents of one picture per seed, as one batch: (n, 4, h, w), the seconds it took, and the plan.
+
+    prompts: one per seed; None: the request's for all.
+    """
+    prompts = prompts or [request.prompt] * len(seeds)
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     refiner = request.refiner
     if refiner is not None and request.settings is not None:  # refused, if at all, before the first step
@@ -131,18 +139,20 @@ def sample_latents(
             on_step(step)
 
     tell = None if on_step is None else count
-    latents, decided = _run(pipe, request, generators, tell, more)
+    latents, decided = _run(pipe, request, prompts, generators, tell, more)
     if refiner is not None:
         before = finished[-1]
         refiner.pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
         tell = None if on_step is None else lambda step: count(before + step)
-        latents, _ = _run(refiner.pipe, request, generators, tell, {"image": latents, "denoising_start": refiner.at})
+        more = {"image": latents, "denoising_start": refiner.at}
+        latents, _ = _run(refiner.pipe, request, prompts, generators, tell, more)
     return latents, time.perf_counter() - start, decided
 
 
 def _run(
     pipe: Any,
     request: Request,
+    prompts: list[str],
     generators: list[torch.Generator],
     on_step: Callable[[int], None] | None,
     more: dict[str, Any],
@@ -154,8 +164,8 @@ def _run(
     begins = "denoising_start" not in more
     with attached(pipe, *size, request.settings, request.steps, request.cfg, on_step, begins=begins) as run:
         latents = pipe(
-            [request.prompt] * len(generators),
-            negative_prompt=[request.negative] * len(generators),
+            prompts,
+            negative_prompt=[request.negative] * len(prompts),
             num_inference_steps=request.steps,
             guidance_scale=request.cfg,
             generator=generators,
