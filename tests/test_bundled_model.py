@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -16,7 +15,6 @@ from PIL import Image
 from transformers import CLIPTextModel
 
 import fouriscale.cli.demo as demo_module
-import fouriscale.cli.evaluate as evaluate_module
 from fouriscale import bundled
 from fouriscale.cli import main
 from fouriscale.cli.sampling import Request, decode, sample_latents
@@ -129,22 +127,3 @@ def test_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cap
     ]  # fmt: skip
     assert [len(row) for row in rows[1:6]] == [4, 4, 5, 4, 5]
     assert out.count("5 pictures and ") == 1
-
-
-def test_evaluate(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(evaluate_module, "STEPS", 2)
-    code = run(
-        monkeypatch, "evaluate", "--samples", 4, "--sizes", "2x", "--model", folder, "--out", tmp_path / "deep" / "er"
-    )
-    assert code == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    counts = json.loads((tmp_path / "deep" / "er" / "counts.json").read_text())
-    assert list(counts) == ["2x plain", "2x fouriscale"]
-    for name, values in counts.items():
-        assert len(values) == 4
-        assert all(isinstance(value, int) and value >= 0 for value in values)
-        share, mean = sum(value == 1 for value in values) / 4, sum(values) / 4
-        (line,) = [line for line in out.splitlines() if line.strip().startswith(name)]
-        assert re.split(r"\s{2,}", line.strip())[1] == f"{share:.2f}"
-        assert re.split(r"\s{2,}", line.strip())[3:] == [f"{mean:.2f}", "4"]
