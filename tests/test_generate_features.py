@@ -82,7 +82,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         seen.append(request)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(generate_module, "sample", note)
+    monkeypatch.setattr(generate_module, "make_all", note)
     return seen
 
 
