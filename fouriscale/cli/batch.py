@@ -73,18 +73,19 @@ class Team:
             return ask()
         from accelerate.utils import broadcast_object_list
 
-        answer: list[Any] = [None, None]
+        answer: list[Any] = [None]
+        error: Exception | None = None
         if self.rank == 0:
             try:
-                answer[0] = ask()
-            except (SettingsError, OSError) as error:
-                answer[1] = error
+                answer = [(ask(),)]
+            except (SettingsError, OSError) as raised:
+                error = raised
         broadcast_object_list(answer)
-        if answer[1] is not None:
-            if self.rank == 0:
-                raise answer[1]
+        if error is not None:
+            raise error
+        if answer[0] is None:
             raise SystemExit(2)  # the first process says why
-        return answer[0]
+        return answer[0][0]
 
     def leave(self) -> None:
         """Close the processes' connection."""
@@ -93,7 +94,19 @@ class Team:
 
 
 def _launched() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return _told_by_launcher("WORLD_SIZE", "1") != "1"
+
+
+def is_first() -> bool:
+    """Whether this is the first, or only, process of those that were launched together."""
+    return not _launched() or _told_by_launcher("RANK", "0") == "0"
+
+
+def _told_by_launcher(name: str, default: str) -> str:
+    """A launcher's variable: torchrun's and accelerate's WORLD_SIZE and RANK, or what mpirun has for them."""
+    tail = name.removeprefix("WORLD_")
+    names = (name, f"PMI_{tail}", f"OMPI_COMM_WORLD_{tail}", f"MV2_COMM_WORLD_{tail}")
+    return next((os.environ[n] for n in names if n in os.environ), default)
 
 
 def own_device(device: str) -> str:

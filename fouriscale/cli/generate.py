@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..reference_config import ReferenceConfig
 from ..settings import Settings
 from ..unet.structure import describe
 from . import options
-from .batch import Division, make_all, own_device, parse_shard, read_prompts
+from .batch import Division, is_first, make_all, own_device, parse_shard, read_prompts
 from .options import DTYPES, Addons, at_least, in_range, one_of, parse_base
 from .sampling import METHODS, Refiner, Request, load, quiet
 
@@ -68,8 +69,8 @@ def generate(
     shard: options.Shard = "",
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
-    given = given_by(config, preset)
-    width, height = given.size[0] if width is None else width, given.size[1] if height is None else height
+    given = given_by(config, preset, width, height)
+    width, height = given.size
     sizes.check_picture_size(width, height)
     one_of("method", method, METHODS)
     one_of("dtype", dtype, DTYPES)
@@ -98,7 +99,8 @@ def generate(
         settings = with_freeu(settings, pipe.unet)
     plan = planning.plan(pipe.unet, width, height, settings)
     run = _run_of(chosen, plan)
-    print_plan(plan, method)
+    if is_first():
+        print_plan(plan, method)
     out.mkdir(parents=True, exist_ok=True)
     request = Request(
         prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
@@ -106,17 +108,20 @@ def generate(
         cfg=float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5)) if cfg is None else cfg, eta=eta,
         scheduler=scheduler, preset=None if given.file else preset, model=Path(model).name if model else "bundled",
         control=added.control, refiner=second, loras=tuple((path.stem, weight) for path, weight in added.loras),
+        embeddings=tuple(token for _, token in added.embeddings),
     )  # fmt: skip
     make_all(pipe, request, prompts, count or given.count, out, division)
 
 
-def given_by(config: Path | None, preset: str) -> ReferenceConfig:
-    """What a configuration of the authors' says, or stand-ins without one. Raises SettingsError."""
-    if config is None:
-        return ReferenceConfig("", (512, 512), 0)
-    if preset_files.find(preset) is not None:
-        raise SettingsError("preset", preset, "Auto beside --config, which says what presets say")
-    return reference_config.read(config)
+def given_by(config: Path | None, preset: str, width: int | None, height: int | None) -> ReferenceConfig:
+    """What a configuration of the authors says, or stand-ins, at the size that is asked for. Raises SettingsError."""
+    given = ReferenceConfig("", (512, 512), 0)
+    if config is not None:
+        if preset_files.find(preset) is not None:
+            raise SettingsError("preset", preset, "Auto beside --config, which says what presets say")
+        given = reference_config.read(config)
+    size = given.size[0] if width is None else width, given.size[1] if height is None else height
+    return dataclasses.replace(given, size=size)
 
 
 def load_all(model: str, added: Addons, dtype: Any, device: str, config: str) -> tuple[Any, Refiner | None]:
