@@ -33,6 +33,10 @@ class CallAdapter:
         """Whether early blocks may run without the twins; False where something in them counts rows."""
         return True
 
+    def join_attention(self, module: torch.nn.Module, current: CurrentCall) -> list[Any]:
+        """May make a self-attention compute a row and its twin at once; handles with `remove()`, or none."""
+        return []
+
     def regrouped(
         self, batch: int, origin: Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
@@ -92,6 +96,7 @@ class Session:
         self._filters = FilterCache()
         self._convs: list[ConvHook] = []
         self._handles: list[RemovableHandle] = []
+        self._stand_ins: list[Any] = []  # for parts of the host's attention; each has remove()
         self._outer: Session | None = None
         self._amplified: RowMap | None = None
         self._later: Later | None = None
@@ -144,6 +149,7 @@ class Session:
                 keep(TwinSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
         for path in self.plan.attention:
             if self.plan.doubled == "cond":
+                self._stand_ins += self._adapter.join_attention(unet.get_submodule(path), self._current)
                 for projection in ("to_q", "to_k"):
                     module = unet.get_submodule(f"{path}.{projection}")
                     keep(TwinSharing(self._current, is_stage=False).attach(module))
@@ -152,9 +158,10 @@ class Session:
 
     def _detach(self) -> None:
         self._reset()
-        for handle in self._handles:
+        for handle in (*self._handles, *self._stand_ins):
             handle.remove()
         self._handles.clear()
+        self._stand_ins.clear()
         self._convs.clear()
 
     def close(self) -> None:

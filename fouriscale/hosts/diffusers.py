@@ -16,6 +16,7 @@ from ..errors import FouriScaleError, SettingsError
 from ..planning import Plan, plan
 from ..session import Session
 from ..settings import Settings
+from .diffusers_attention import DiffusersCalls
 
 HOOK_CONTROL = False  # until measured
 NO_KARRAS = {"use_karras_sigmas": False}
@@ -149,7 +150,7 @@ def attached(
     if settings is None and on_step is None:
         yield run
         return
-    sessions = [Session(pipe.unet, decided, rows)]
+    sessions = [Session(pipe.unet, decided, rows, DiffusersCalls())]
     controlnet = getattr(pipe, "controlnet", None)
     if hook_control and controlnet is not None:
         sessions.append(Session(controlnet, control_plan(decided, controlnet), None))
