@@ -309,6 +309,9 @@ def test_an_embedding_from_the_command_line(cli: Cli, models: dict[str, Path], t
     a, b, c = (Image.open(tmp_path / folder / "00001-0-a-zed.png").tobytes() for folder in "abc")
     assert a != b
     assert b == c
+    code, _, err = cli(models["sd15"], "--prompt", "a zed", "--out", "a", "--embedding", "zed.safetensors")
+    assert code == 2  # a finished picture counts only where it was made with the same embeddings
+    assert "embeddings" in err
 
 
 def test_an_embedding_of_another_width_is_refused(models: dict[str, Path], tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ class Request:
     """What one picture is made from. settings: None means plain. preset: its name, for the picture's text.
 
     control: needs a pipeline with a ControlNet. loras: names and weights of what was merged, for the picture's text.
+    embeddings: tokens that the pipeline was taught.
     """
 
     prompt: str
@@ -73,6 +74,7 @@ class Request:
     control: Control | None = None
     refiner: Refiner | None = None
     loras: tuple[tuple[str, float], ...] = ()
+    embeddings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
