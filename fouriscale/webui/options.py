@@ -39,6 +39,8 @@ def add_options(shared: Any) -> None:
             "", "Folder for your own presets (empty: user_presets in the extension's folder)", section=SECTION
         ).needs_reload_ui(),
     )
+    add("tiled_decode", option(False, "FouriScale: decode large pictures in tiles", section=SECTION))
+    add("tiled_from", option(2048, "Tiles from this longer side on (pixels)", section=SECTION))
     add("log_level", option("INFO", "Log level", dropdown, {"choices": list(LEVELS)}, section=SECTION))
 
 
@@ -65,11 +67,16 @@ def environment(shared: Any, report: Report) -> Environment:
     presets, problems = load_all(user_folder(shared))
     for problem in problems:
         get_logger().warning("preset file left out: %s", problem)
+    tiled = _whole(shared, "tiled_from", 2048) if _read(shared, "tiled_decode", False) else 0
+    return Environment(presets, report, _custom_unet, _whole(shared, "smallest_auto", 0), tiled)
+
+
+def _whole(shared: Any, name: str, default: int) -> int:
+    """A number of the settings page; 0 for what is none."""
     try:
-        smallest = int(_read(shared, "smallest_auto", 0) or 0)
+        return int(_read(shared, name, default) or 0)
     except (TypeError, ValueError):
-        smallest = 0
-    return Environment(presets, report, _custom_unet, smallest)
+        return 0
 
 
 def _custom_unet() -> str:

@@ -15,7 +15,7 @@ from ..planning import Plan, plan
 from ..presets import Preset
 from ..session import Session, attach, session_on
 from ..unet.structure import describe
-from . import infotext
+from . import infotext, vae
 from .args import DEFAULTS, Parsed, parse, resolve, wants
 from .log import get_logger
 
@@ -41,6 +41,7 @@ class Environment:
     # the run began, so this is asked for each pass.
     custom_unet: Callable[[], str] = lambda: ""
     smallest_auto: int = 0  # Auto does nothing for pictures whose longer side is smaller than this, in pixels
+    smallest_tiled: int = 0  # pictures are decoded in tiles from this longer side on, in pixels; 0: never
 
 
 class Run:
@@ -56,6 +57,7 @@ class Run:
         self._size = (0, 0)
         self._preset = ""
         self._said: set[str] = set()
+        self._tiles = vae.VaeTiles(environment.smallest_tiled, self._note)
         self._wrapped: list[tuple[Any, str, Any, Any]] = []  # object, name, our function, what the object had itself
 
     @property
@@ -74,6 +76,7 @@ class Run:
     def before_pass(self, latent_shape: Sequence[int]) -> None:
         """Plan and attach for a pass whose latent has `latent_shape` (n, c, h, w). Never raises on bad input."""
         self.end_pass()
+        self._tiles.attach(self._p.sd_model)
         is_hires = bool(getattr(self._p, "is_hr_pass", False))
         wanted = self._parsed.args.passes
         if (wanted == "First pass" and is_hires) or (wanted == "Hires pass" and not is_hires):
@@ -140,6 +143,7 @@ class Run:
             unet = None
         if unet is not self._unet:  # the refiner, or another checkpoint, took over
             self._close_session()
+            self._tiles.attach(self._p.sd_model)
             self._attach()
         if self._adapter is not None:
             self._adapter.start(cond_rows, total_rows)
@@ -152,6 +156,7 @@ class Run:
     def finish(self) -> None:
         """The end of the generation: nothing of the run is left on the host's objects."""
         self.end_pass()
+        self._tiles.remove()  # after the pass, as pictures are decoded after it
         self._unwrap("close")
         if run_of(self._p) is self:
             delattr(self._p, ATTRIBUTE)
@@ -258,6 +263,7 @@ def remove_leftovers(p: Any) -> None:
     elif run is not None:  # this is a copy of another generation's object, which goes on
         delattr(p, ATTRIBUTE)
     try:
+        vae.remove_leftovers(p.sd_model)
         unet = find_unet(p.sd_model)
     except (FouriScaleError, AttributeError):
         return

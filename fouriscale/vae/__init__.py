@@ -1,0 +1,1 @@
+"""Decoding large pictures tile by tile, with the result of an untiled decode."""
