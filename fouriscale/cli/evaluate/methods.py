@@ -134,6 +134,6 @@ def pixels(name: str, base: int) -> tuple[int, int]:
 
 
 def first_pass(width: int, height: int, base: int) -> tuple[int, int]:
-    """(width, height) with the area of base × base and the shape of width × height, in multiples of 8."""
+    """(width, height) with the area of base × base and the shape of width × height, in multiples of 8 from 64."""
     ratio = base / (width * height) ** 0.5
-    return max(8, 8 * round(width * ratio / 8)), max(8, 8 * round(height * ratio / 8))
+    return max(64, 8 * round(width * ratio / 8)), max(64, 8 * round(height * ratio / 8))
