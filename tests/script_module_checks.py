@@ -155,7 +155,8 @@ def test_pasting_is_bound(host: Host) -> None:
     _, scripts, controls, _ = page(host)
     for tab in TABS:
         script = scripts[tab]
-        assert [control for control, _ in script.infotext_fields] == controls[tab]
+        bound = [control for name, control in zip(FIELDS, controls[tab], strict=True) if name in LABELS]
+        assert [control for control, _ in script.infotext_fields] == bound
         pairs = {"FouriScale": "True", "FouriScale start": "0.5"}
         values = {name: read(pairs) for name, (_, read) in zip(LABELS, script.infotext_fields, strict=True)}
         assert (values["enabled"], values["start"], values["stop"]) == (True, 0.5, 0.6)
@@ -187,7 +188,7 @@ def test_settings_page(host: Host, tmp_path: Path) -> None:
     added = host.modules["modules.shared"].opts.added
     assert {name: info.default for name, info in added.items()} == {
         "fouriscale_default_preset": "Auto", "fouriscale_smallest_auto": 0, "fouriscale_user_folder": "",
-        "fouriscale_log_level": "INFO",
+        "fouriscale_log_level": "INFO", "fouriscale_tiled_decode": False, "fouriscale_tiled_from": 2048,
     }  # fmt: skip
     assert {info.section for info in added.values()} == {("fouriscale", "FouriScale")}
     choices = added["fouriscale_default_preset"].component_args["choices"]

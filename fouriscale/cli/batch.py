@@ -25,7 +25,8 @@ from .pictures import RECORD, save_png, slug
 from .sampling import Request, Result, decode, parameters, sample_latents
 
 T = TypeVar("T")
-SAME_PICTURE = frozenset({"low_memory"})  # settings that change how a picture is computed, but not the picture
+# What changes how a picture is computed, but not the picture.
+SAME_PICTURE = frozenset({"low_memory", "vae_tiles"})
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def sample_batch(pipe: Any, requests: Sequence[Request], on_step: Callable[[int]
     seeds, prompts = [r.seed for r in requests], [r.prompt for r in requests]
     latents, seconds, plan = sample_latents(pipe, first, seeds, on_step, prompts)
     return [
-        Result(decode(pipe, one)[0], one, seconds / len(requests), plan, parameters(request, plan))
+        Result(decode(pipe, one, request.vae_tiles)[0], one, seconds / len(requests), plan, parameters(request, plan))
         for request, one in zip(requests, latents.split(1), strict=True)
     ]
 
@@ -184,7 +185,7 @@ def record(request: Request) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(request):
         value = getattr(request, field.name)
-        if field.name == "settings" or value != field.default:
+        if field.name == "settings" or (value != field.default and field.name not in SAME_PICTURE):
             values[field.name] = value
     return json.loads(json.dumps(values, default=_plain))
 

@@ -22,7 +22,7 @@ from ..unet.structure import describe
 from . import options
 from .batch import Division, is_first, make_all, own_device, parse_shard, read_prompts
 from .options import DTYPES, Addons, at_least, in_range, one_of, parse_base
-from .sampling import METHODS, Refiner, Request, load, quiet
+from .sampling import METHODS, TILES, Refiner, Request, load, quiet
 
 
 def generate(
@@ -53,6 +53,7 @@ def generate(
     freeu: options.FreeU = None,
     low_memory: options.LowMemory = False,
     fast: options.Fast = False,
+    vae_tiles: options.VaeTiles = "auto",
     lora: options.Lora = [],  # noqa: B006 - typer copies it
     embedding: options.Embedding = [],  # noqa: B006
     controlnet: options.ControlNet = "",
@@ -75,6 +76,7 @@ def generate(
     one_of("method", method, METHODS)
     one_of("dtype", dtype, DTYPES)
     one_of("scheduler", scheduler, SCHEDULERS)
+    one_of("vae_tiles", vae_tiles, TILES)
     at_least("count", count, 1)
     at_least("steps", steps, 1)
     at_least("batch_size", batch_size, 1)
@@ -108,6 +110,7 @@ def generate(
         cfg=float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5)) if cfg is None else cfg, eta=eta,
         scheduler=scheduler, preset=None if given.file else preset, model=Path(model).name if model else "bundled",
         control=added.control, refiner=second, loras=tuple((path.stem, weight) for path, weight in added.loras),
+        vae_tiles=vae_tiles,
         embeddings=tuple(token for _, token in added.embeddings),
     )  # fmt: skip
     make_all(pipe, request, prompts, count or given.count, out, division)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import SettingsError
 from ..hosts.diffusers import SCHEDULERS
-from .sampling import METHODS, Control
+from .sampling import METHODS, TILES, Control
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -61,6 +61,7 @@ FreeU = Annotated[
 ]
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Rows in UNet calls of their own: slower, less memory.")]
 Fast = Annotated[bool, typer.Option("--fast", help="Strong rows on a coarser grid: faster, not exact.")]
+VaeTiles = Annotated[str, typer.Option(help=", ".join(TILES) + ": decode in tiles; the picture is the same.")]
 # What is added to the model.
 Lora = Annotated[list[str], typer.Option(help="Merge this LoRA; may be given several times.", metavar="FILE[:WEIGHT]")]
 Embedding = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 
 from .. import infotext
+from ..errors import UnsupportedModelError
 from ..hosts.diffusers import attached, load_pipeline
 from ..planning import Plan, plan
 from ..settings import METHODS as ENGINE_METHODS
 from ..settings import Settings
+from ..vae.tiled import TiledDecoder
 
 METHODS = ("plain", *ENGINE_METHODS)
+TILES = ("auto", "on", "off")
+TILES_FROM = 256**2  # pixels of the latent from which on "auto" decodes in tiles
 WEBUI_SAMPLERS = {
     "ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a", "heun": "Heun", "dpm++_2m": "DPM++ 2M",
     "dpm++_2m_karras": "DPM++ 2M", "unipc": "UniPC", "pndm": "PLMS", "lms": "LMS",
@@ -57,6 +62,7 @@ class Request:
 
     control: needs a pipeline with a ControlNet. loras: names and weights of what was merged, for the picture's text.
     embeddings: tokens that the pipeline was taught.
+    vae_tiles: see `decode`.
     """
 
     prompt: str
@@ -74,6 +80,7 @@ class Request:
     control: Control | None = None
     refiner: Refiner | None = None
     loras: tuple[tuple[str, float], ...] = ()
+    vae_tiles: str = "auto"
     embeddings: tuple[str, ...] = ()
 
 
@@ -107,7 +114,7 @@ def quiet(model: str | Path) -> None:
 def sample(pipe: Any, request: Request, on_step: Callable[[int], None] | None = None) -> Result:
     """Make one picture. on_step: told the number of finished steps. Raises what planning raises, before any step."""
     latents, seconds, plan = sample_latents(pipe, request, [request.seed], on_step)
-    image = decode(pipe, latents)[0]
+    image = decode(pipe, latents, request.vae_tiles)[0]
     return Result(image, latents, seconds, plan, parameters(request, plan))
 
 
@@ -180,8 +187,28 @@ def _run(
 
 
 @torch.no_grad()
-def decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
-    """Pictures from latents, by the pipeline's own decoder, one at a time."""
+def decode(pipe: Any, latents: torch.Tensor, tiles: str = "auto") -> list[Image.Image]:
+    """Pictures from latents, by the pipeline's own decoder, one at a time.
+
+    tiles: "on", "off", or "auto" for pictures from 2048×2048 pixels on. The picture is the same, but for rounding.
+    Raises UnsupportedModelError for "on" and a decoder that cannot be tiled; "auto" leaves such a decoder as it is.
+    """
+    with _tiles(pipe, latents, tiles):
+        return _decode(pipe, latents)
+
+
+def _tiles(pipe: Any, latents: torch.Tensor, tiles: str) -> AbstractContextManager[Any]:
+    if tiles == "off" or (tiles == "auto" and latents.shape[-2] * latents.shape[-1] < TILES_FROM):
+        return nullcontext()
+    try:
+        return TiledDecoder(pipe.vae.decoder).attach()
+    except UnsupportedModelError:
+        if tiles == "on":
+            raise
+        return nullcontext()
+
+
+def _decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
     config = pipe.vae.config
     shift = getattr(config, "shift_factor", None) or 0.0
     dtype = pipe.vae.dtype
