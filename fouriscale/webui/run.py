@@ -21,6 +21,8 @@ from .log import get_logger
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
+TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
+UNAMPLIFIED = "amplified or damped guidance had no effect where cond and uncond rows came in calls of their own"
 COMMENT = "FouriScale"  # what every comment of ours begins with
 
 
@@ -109,7 +111,7 @@ class Run:
                 self.skip(decided.reason)
             return
         base = decided.base if decided.family == "sdxl" and self._parsed.args.size_conditioning else None
-        if is_forge(model) and decided.settings.guidance:
+        if is_forge(model) and decided.doubled is not None and not decided.settings.low_memory:
             _reserve_memory(self._p, self._size)
         adapter = (ForgeRows if is_forge(model) else A1111Rows)(base, self._note)
         self._session = attach(unet, decided, None, adapter)
@@ -182,7 +184,7 @@ class Run:
         session.close()
         self._record(session.plan, session)
         if session.unamplified:
-            self._note("amplified guidance had no effect where cond and uncond rows came in calls of their own")
+            self._note(UNAMPLIFIED)
         if session.calls:
             fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)
@@ -193,7 +195,7 @@ class Run:
             **decided.to_dict(),
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
-            "rows": ["uncond", "cond", "cond_weak"] if decided.settings.guidance else ["uncond", "cond"],
+            "rows": ["uncond", "cond", *TWIN_NAMES[decided.doubled]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
 
