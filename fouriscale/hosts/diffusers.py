@@ -18,7 +18,9 @@ from ..session import Session
 from ..settings import Settings
 from .diffusers_attention import DiffusersCalls
 
-HOOK_CONTROL = False  # until measured
+# At twice the size, the deep residuals of a ControlNet that is dilated like the UNet agree with those at the training
+# size to a correlation of 0.78, those of a plain one to 0.60 (t = 950, a small ControlNet trained on outlines).
+HOOK_CONTROL = True
 NO_KARRAS = {"use_karras_sigmas": False}
 # name -> (class, arguments beyond the model's own scheduler config)
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -185,7 +187,7 @@ def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
     paths = {path for path, _ in controlnet.named_modules()}
     return dataclasses.replace(
         decided,
-        settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False),
+        settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False, low_memory=False),
         layers=tuple(layer for layer in decided.layers if layer.path in paths),
         shared=(),
         attention=(),
