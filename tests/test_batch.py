@@ -155,7 +155,7 @@ def test_more_prompts_add_to_what_is_there(cli: Cli, words: list[object], tmp_pa
         (["--dtype", "bfloat16"], "dtype was 'torch.float32', now 'torch.bfloat16'"),
         (
             ["--width", 192, "--steps", 4, "--scheduler", "euler"],
-            "width was 128, now 192; steps was 2, now 4; scheduler",
+            "width was 128, now 192; steps was 2, now 4;",
         ),
     ],
 )
@@ -353,6 +353,7 @@ def of_rank(launcher: subprocess.Popen[str], rank: int) -> psutil.Process:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path) -> None:  # noqa: F811
     """Nothing is lost, nothing made twice, and every picture is the one that a single process makes, bit for bit."""
     words = [*words, "--count", 8, "--steps", 6]
@@ -382,7 +383,7 @@ def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path)
     after = states(folder)
     assert {name: after[name] for name in before} == before
     expected = pictures(Request("", 64, 64, 5, None), PROMPTS, 8, folder, {})
-    assert sorted(after) == [picture.path.name for picture in expected]
+    assert sorted(after) == sorted(picture.path.name for picture in expected)
     assert sorted(made(out)) == sorted(set(after) - set(before))
 
     torch_threads = torch.get_num_threads()
@@ -395,6 +396,7 @@ def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_refuse_once(cli: Cli, words: list[object], tmp_path: Path) -> None:  # noqa: F811
     assert cli(*words, "--out", tmp_path / "made")[0] == 0
     process = launch([*words, "--out", tmp_path / "made", "--steps", 3], tmp_path)
