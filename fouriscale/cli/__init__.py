@@ -9,7 +9,7 @@ from typing import NoReturn
 import typer
 
 from ..errors import FouriScaleError
-from . import demo, evaluate, generate, show, ui
+from . import bench, demo, evaluate, generate, show, ui
 
 # The base of what typer raises for wrong options. Newer versions carry click inside, so it is taken from typer.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("presets")(show.presets)
 app.command("plan")(show.plan)
 app.command("ui")(ui.ui)

@@ -1,0 +1,1 @@
+"""Time and memory of FouriScale beside the plain UNet and a naive implementation. Knows diffusers."""

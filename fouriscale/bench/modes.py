@@ -1,0 +1,87 @@
+"""What can be timed beside the plain UNet: one step in one mode, as a function to call."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .. import planning
+from ..errors import SettingsError
+from ..hosts.diffusers_attention import DiffusersCalls
+from ..planning import Plan
+from ..session import attach
+from ..settings import Settings
+from .layouts import Inputs
+from .naive import naive
+from .timing import STEPS, StepKind
+
+REFERENCE = "reference"
+MODES: dict[str, dict[str, Any]] = {
+    "fouriscale": {},
+    REFERENCE: {},
+    "low-memory": {"low_memory": True},
+    "fast": {"fast": True},
+    "scalecrafter": {"method": "scalecrafter"},
+    "attn-entropy": {"method": "attn-entropy"},
+}
+PARTS = ("filter", "dilation", "guidance")
+
+
+class Undilated(Plan):
+    """A plan of which the convolutions keep their filters but are not dilated: to see what dilation costs."""
+
+    def conv_dilations(self, dilation: float) -> tuple[int, int]:
+        """1 and 1, always."""
+        return 1, 1
+
+
+class Subject:
+    """A UNet, the inputs of a call and the picture's size. Raises SettingsError where the size leaves the UNet plain.
+
+    settings: what every mode starts from.
+    """
+
+    def __init__(self, unet: Any, inputs: Inputs, size: tuple[int, int], settings: Settings):
+        self.unet, self.inputs, self.size, self.settings = unet, inputs, size, settings
+        self._three = inputs.rows([0, 1, 1])
+
+    def plan(self, mode: str) -> Plan:
+        """The plan of `mode`. Raises SettingsError for an unknown mode or a plan that does nothing."""
+        if mode not in MODES:
+            raise SettingsError("modes", mode, "some of " + ", ".join(MODES))
+        made = planning.plan(self.unet, *self.size, self.settings.replace(**MODES[mode]))
+        if not made.active:
+            raise SettingsError("size", f"{self.size[0]}×{self.size[1]}", f"a larger one: {made.reason}")
+        return made
+
+    def plain(self) -> torch.Tensor:
+        """One plain step, the rows uncond and cond."""
+        with torch.no_grad():
+            return self.inputs.call(self.unet)
+
+    def step(self, mode: str, kind: StepKind) -> Callable[[], torch.Tensor]:
+        """One step of `kind` in `mode`; returns the rows uncond and cond (its weak estimate)."""
+        plan = self.plan(mode)
+        return (lambda: self._naive(plan, kind)) if mode == REFERENCE else lambda: self._ours(plan, kind)
+
+    def without(self, part: str, kind: StepKind) -> Callable[[], torch.Tensor]:
+        """One step of `kind` without one of `PARTS`."""
+        if part == "dilation":
+            plan = self.plan("fouriscale")
+            fields = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
+            return lambda: self._ours(Undilated(**fields), kind)
+        plan = planning.plan(self.unet, *self.size, self.settings.replace(**{part: False}))
+        return lambda: self._ours(plan, kind)
+
+    def _ours(self, plan: Plan, kind: StepKind) -> torch.Tensor:
+        # A session of its own for every step: while annealing each step needs new filters, which belong to its time.
+        with torch.no_grad(), attach(self.unet, plan, adapter=DiffusersCalls()) as session:
+            session.progress = (kind.step, STEPS)
+            return self.inputs.call(self.unet)
+
+    def _naive(self, plan: Plan, kind: StepKind) -> torch.Tensor:
+        with torch.no_grad(), naive(self.unet, plan, plan.dilation_at((kind.step, STEPS))):
+            return self._three.call(self.unet)[[0, 2]]
