@@ -171,7 +171,9 @@ class TiledDecoder:
         self._original: Any = None
 
     def attach(self) -> TiledDecoder:
-        """Replace the decoder's forward."""
+        """Replace the decoder's forward, once."""
+        if tiles_on(self._decoder) is self:
+            return self
         if "forward" in vars(self._decoder):
             raise UnsupportedModelError("the decoder's forward is replaced already, by tiling of another make perhaps")
         steps_of(self._decoder)
