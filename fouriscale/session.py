@@ -33,6 +33,10 @@ class CallAdapter:
         """Whether early blocks may run without the twins; False where something in them counts rows."""
         return True
 
+    def one_kind_per_call(self, kwargs: dict[str, Any]) -> bool:
+        """Whether cond and uncond rows must be in UNet calls of their own, as in low-memory mode."""
+        return False
+
     def join_attention(self, module: torch.nn.Module, current: CurrentCall) -> list[Any]:
         """May make a self-attention compute a row and its twin at once; handles with `remove()`, or none."""
         return []
@@ -220,7 +224,7 @@ class Session:
             self._current.value = Call(dilation, None)
             return args, kwargs
         share = self._adapter.may_share_stages(kwargs)
-        if self.plan.settings.low_memory and labelled.is_mixed:
+        if labelled.is_mixed and (self.plan.settings.low_memory or self._adapter.one_kind_per_call(kwargs)):
             return self._split(labelled, dilation, share, args, kwargs)
         self._current.value = Call(dilation, labelled, share)
         origin = [*range(labelled.batch), *labelled.sources]

@@ -117,6 +117,31 @@ def test_rows_inside_the_unet(monkeypatch: pytest.MonkeyPatch, forge: bool) -> N
     assert rows == [3 if twins else 2 for twins in TWINS]
 
 
+def test_attention_replaced_throughout_finds_every_mark_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """StyleAlign and Reference gather, for each mark, all rows of its kind, and put them together in that order."""
+    host = Host(monkeypatch, forge=True)
+    batches: list[int] = []
+
+    def gather(x: Tensor, flag: str, layer: Any, index: int, block: Any, options: dict[str, Any]) -> Tensor:
+        kinds = [options["cond_indices" if mark == COND else "uncond_indices"] for mark in options["cond_or_uncond"]]
+        out = torch.cat([x[kind] for kind in kinds if kind])
+        assert out.shape == x.shape
+        batches.append(len(x))
+        return out
+
+    def around(unet: Any, x: Tensor, timesteps: Tensor, call: dict[str, Any]) -> Tensor:
+        replaced = {("input", 1, 0): gather, ("input", 2, 0): gather}
+        options = {
+            **call["transformer_options"], "patches_replace": {"attn1": replaced}, "block_inner_modifiers": [gather]
+        }  # fmt: skip
+        return unet(x, timesteps, **{**call, "transformer_options": options})
+
+    host.around_unet = around
+    p, (picture,) = host.request(True, prompts=words("sd15", weights=((1.0,), (1.0,))))
+    assert set(batches) == {2, 4}  # 4: two cond rows and their twins, or the plain call at the end
+    check(host, picture, expected(host, p))
+
+
 # --- calls that the denoiser did not announce ------------------------------------------------------------------------
 
 

@@ -116,6 +116,14 @@ class ForgeRows(WebuiRows):
         options = kwargs.get("transformer_options") or {}
         return not any(options.get(key) for key in PATCHES)
 
+    def one_kind_per_call(self, kwargs: dict[str, Any]) -> bool:
+        """Where self-attention is replaced throughout (style alignment, reference).
+
+        Such code joins all cond rows for each mark in `cond_or_uncond`, so a mark must not be there twice.
+        """
+        options = kwargs.get("transformer_options") or {}
+        return len((options.get("patches_replace") or {}).get("attn1") or ()) > 1
+
     def regrouped(
         self, batch: int, origin: Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
@@ -126,7 +134,7 @@ class ForgeRows(WebuiRows):
         options = dict(options)
         chunk = batch // len(options["cond_or_uncond"])
         marks = [options["cond_or_uncond"][row // chunk] for row in origin]
-        options["cond_or_uncond"] = marks[::chunk]
+        options["cond_or_uncond"] = marks[::chunk] if len(set(marks)) > 1 else marks[:1]
         for key, wanted in (("cond_indices", True), ("uncond_indices", False)):
             if key in options:
                 options[key] = [i for i, mark in enumerate(marks) if (mark == FORGE_COND) is wanted]

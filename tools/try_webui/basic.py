@@ -68,8 +68,9 @@ def plotted(web: Webui) -> str:
     plot = web.script("x/y/z plot")
     labels = plot["args"][0]["choices"]
     axis = labels.index("[FouriScale] Enabled")
-    args = [axis, "False,True", [], 0, "", [], 0, "", [], False, False, False, False, False, False, 0, True, True]
-    body = {"script_name": "x/y/z plot", "script_args": args[: len(plot["args"])]}
+    args = [axis, "False,True", [], 0, "", [], 0, "", []]
+    args += [True if "text inputs" in str(arg["label"]) else arg["value"] for arg in plot["args"][len(args) :]]
+    body = {"script_name": "x/y/z plot", "script_args": args}
     made = web.pictures(web.args(), **body)
     texts = made["info"]["infotexts"]
     marked = ["FouriScale: True" in t for t in texts]

@@ -11,7 +11,7 @@ from .client import Skipped, Webui, must_differ, must_equal
 # Part of the script's name, and the arguments that follow after its switch (the rest stay at their defaults).
 SCRIPTS: dict[str, tuple[Any, ...]] = {
     "selfattentionguidance": (1.0,),
-    "perturbedattentionguidance": (),
+    "perturbedattentionguidance": (15.0,),
     "dynamicthresholding": (2.0, 0.9),
     "kohya hrfix": (),
     "stylealign": (),
@@ -26,8 +26,8 @@ def beside(web: Webui, part: str, values: tuple[Any, ...], batch_size: int = 1) 
     calls = web.last().get("unet_calls")
     bare_plain, bare = web.pictures(None, batch_size=batch_size), web.pictures(web.args(), batch_size=batch_size)
     parts = [must_differ(plain, made, "FouriScale")]
-    must_differ(bare_plain, plain, f"{part} alone")
-    parts.append(must_differ(bare, made, part))
+    must_differ(bare_plain, plain, f"{part} alone", 0.0)
+    parts.append(must_differ(bare, made, part, 0.0))
     must_equal(web.pictures(None, **on), plain, f"plain with {part} again")
     return "; ".join([*parts, f"{calls} UNet calls at work"])
 

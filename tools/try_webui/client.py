@@ -128,10 +128,10 @@ def shown(found: list[float]) -> str:
     return ", ".join(f"{d:.1f}" if d >= LEAST else f"{d:.2g}" for d in found)
 
 
-def must_differ(one: Made, other: Made, what: str) -> str:
-    """Raises AssertionError unless every pair of pictures differs."""
+def must_differ(one: Made, other: Made, what: str, least: float = LEAST) -> str:
+    """Raises AssertionError unless every pair of pictures differs by more than `least`."""
     found = differences(one, other)
-    assert min(found) > LEAST, f"{what}: no effect: {found}"
+    assert min(found) > least, f"{what}: no effect: {found}"
     return f"{what} differs by {shown(found)}"
 
 
