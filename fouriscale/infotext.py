@@ -25,7 +25,7 @@ _KEYS = {
     "freeu": "FreeU",
     "method": "method",
     "fast": "fast",
-    "fractional": "fractional",
+    "rounding": "rounding",
 }
 _UNSEEN = ("low_memory",)  # does not change the picture
 
@@ -36,7 +36,7 @@ def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
     if preset is not None:
         fields[f"{PREFIX} preset"] = preset
     for name, value in settings.non_defaults().items():
-        if name in _UNSEEN:
+        if name in _UNSEEN or (name == "rounding" and preset == "Auto"):  # what Auto does is said by its name
             continue
         fields[f"{PREFIX} {_KEYS[name]}"] = _text(value)
     return fields
@@ -70,11 +70,11 @@ def _parse(name: str, text: str) -> Any:
         if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
             raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
         return (int(sides[0]), int(sides[1]))
-    if name in ("guidance", "filter", "fast", "fractional"):
+    if name in ("guidance", "filter", "fast"):
         if text.lower() not in ("true", "false"):
             raise SettingsError(name, text, "True or False")
         return text.lower() == "true"
-    if name in ("family", "layers", "method"):
+    if name in ("family", "layers", "method", "rounding"):
         return text
     if name == "freeu":
         if text.lower() in ("true", "false"):

@@ -36,13 +36,16 @@ def plan_lines(plan: Plan) -> list[str]:
         f"  {full}, plain after that",
         "  rows: " + _rows(plan),
         "  of 50 steps: "
-        + ", ".join(
-            f"{a}–{b} " + ("plain" if s == 1 else f"dilation {s}" if s == w else f"dilation {s} (weak {w})")
-            for a, b, s, w in plan.steps()
-        ),
+        + ", ".join(f"{a}–{b} " + ("plain" if s == 1 else _dilations(plan, s, w)) for a, b, s, w in plan.steps()),
         f"  {len(plan.layers)} convolutions:",
         *(f"    {layer.name}" for layer in plan.layers),
     ]
+
+
+def _dilations(plan: Plan, strong: int, weak: int) -> str:
+    if plan.redilation is None and plan.rounding != "up":
+        return "dilated by what is left of the ratio"
+    return f"dilation {strong}" if strong == weak else f"dilation {strong} (weak {weak})"
 
 
 def _rows(plan: Plan) -> str:

@@ -18,7 +18,7 @@ from .maths.schedule import Progress
 from .maths.sizes import Size
 from .plan_text import plan_lines, px
 from .scalecrafter import Redilation
-from .settings import Settings
+from .settings import PLAIN_UP_TO, Settings
 from .unet.structure import Layer, Structure, blueprint_structure, describe
 
 STOPBAND = {"sd15": 0.0, "sd21": 0.0, "sdxl": 0.6}
@@ -87,6 +87,11 @@ class Plan:
         return self.size[0] * self.size[1] / (self.base[0] * self.base[1])
 
     @property
+    def rounding(self) -> str:
+        """How dilations that are not whole are made: "up", "exact" or "down"."""
+        return _rounding(self.settings, self.dilation)
+
+    @property
     def active(self) -> bool:
         """False where the UNet stays plain throughout."""
         return self.reason is None
@@ -128,8 +133,9 @@ class Plan:
         kind: Kind = "weak" if twin else "strong"
         spec = self.filter_spec(kind, layer, size, dilation / stride)
         whole = self.conv_dilations(dilation)[twin]
-        if self.settings.fractional:
+        if self.rounding != "up":
             exact = max(dilation / (self.weak_divisor if twin else 1.0), 1.0)
+            whole = math.floor(exact) if self.rounding == "down" else whole
             return Treatment(spec, whole, whole / exact)
         coarse = self.settings.fast and not twin and spec is not None and spec.stopband == 0.0 and stride == 1
         return Treatment(spec, whole, coarse=coarse and whole > 1)
@@ -232,12 +238,21 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     return dataclasses.replace(made, cost=relative_cost(structure.blueprint, size, layers[0].name, stop))
 
 
+def _ratio(size: Size, base: Size) -> float:
+    return max(size[0] / base[0], size[1] / base[1])
+
+
 def _dilation(size: Size, base: Size, scale: int, settings: Settings) -> float:
     if settings.dilation is not None:
         return settings.dilation
-    if settings.fractional and scale > 1:
-        return max(size[0] / base[0], size[1] / base[1])
-    return float(scale)
+    ratio = _ratio(size, base)
+    return ratio if scale > 1 and _rounding(settings, ratio) != "up" else float(scale)
+
+
+def _rounding(settings: Settings, ratio: float) -> str:
+    if settings.rounding != "auto":
+        return settings.rounding
+    return "down" if ratio < 2.0 else "up"
 
 
 def _redilation(
@@ -296,4 +311,6 @@ def _reason(size: Size, base: Size, scale: int, dilation: float, stop: float, se
         return f"{px(size)} is not larger than the {px(base)} that the model was trained at"
     if stop == 0.0:
         return "stop is 0, so that every step is plain"
+    if settings.rounding == "auto" and settings.dilation is None and _ratio(size, base) <= PLAIN_UP_TO:
+        return f"up to {PLAIN_UP_TO:g} times the {px(base)} that the model was trained at, a model needs no help"
     return None if dilation > 1.0 else "the dilation is 1"

@@ -17,6 +17,8 @@ from .settings import FAMILIES, Settings
 
 AUTO = "Auto"
 ANY = "any"
+# What Auto means where no preset is for the very size: measured to be best between whole multiples (docs/quality.md).
+AUTO_SETTINGS = Settings(rounding="auto")
 _SETTINGS_FIELDS = frozenset(f.name for f in dataclasses.fields(Settings)) - {"family"}
 _RUN_FIELDS: dict[str, tuple[type, ...]] = {
     "scheduler": (str,), "eta": (int, float), "steps": (int,), "cfg": (int, float),
@@ -27,8 +29,8 @@ _RUN_FIELDS: dict[str, tuple[type, ...]] = {
 class Preset:
     """A named set of settings.
 
-    family: that it is for, or "any". size: (width, height) in pixels that it is meant for, or None for any size (family "any").
-    run: how the authors sampled.
+    family: that it is for, or "any". size: (width, height) in pixels that it is meant for, or None for any size, which
+    only presets of family "any" may be for. run: how the authors sampled.
     """
 
     name: str
@@ -141,7 +143,7 @@ def find(name: str, presets: Iterable[Preset] | None = None) -> Preset | None:
 def choose(family: str, width: int, height: int, presets: Iterable[Preset] | None = None) -> Preset | None:
     """What "Auto" means for this family and size: the preset for the size (or turned by 90°), else None.
 
-    None stands for the family's own defaults, which follow the authors' runs by scale.
+    None stands for `AUTO_SETTINGS`: the family's own defaults, which follow the authors' runs by scale.
     """
     known = [p for p in (load() if presets is None else presets) if p.family == family]
     for wanted in ((width, height), (height, width)):

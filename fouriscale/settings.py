@@ -11,6 +11,8 @@ from .errors import SettingsError
 
 FAMILIES = ("sd15", "sd21", "sdxl")
 LAYER_SETS = ("published", "down+mid", "mid")
+ROUNDINGS = ("up", "exact", "down", "auto")
+PLAIN_UP_TO = 1.1  # ratio of a side to the base's side that a model bears without help
 METHODS = ("fouriscale", "scalecrafter", "attn-entropy")
 
 
@@ -33,8 +35,10 @@ class Settings:
     low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.
     fast: compute the strong rows' convolutions on a grid that is coarser by the dilation; not exact (docs/quality.md).
         No effect where the strong stop-band is not 0, as for SDXL by default.
-    fractional: dilate by the very ratio of the picture to the base, instead of the next whole number: the input of a
-        convolution is enlarged until the dilation is whole, and its output reduced again.
+    rounding: what to do where the picture is no whole multiple of the base. "up": the next whole dilation, as the
+        authors do. "exact": the very ratio; the input of a convolution is enlarged until the next larger dilation fits,
+        and its output reduced again. "down": the same with the next smaller dilation on a reduced input. "auto": plain
+        up to `PLAIN_UP_TO` times the side, "down" below 2, "up" beyond (docs/quality.md).
 
     Raises SettingsError on construction.
     """
@@ -54,7 +58,7 @@ class Settings:
     method: str = "fouriscale"
     low_memory: bool = False
     fast: bool = False
-    fractional: bool = False
+    rounding: str = "up"
 
     def __post_init__(self) -> None:
         if self.family not in ("auto", *FAMILIES):
@@ -70,7 +74,9 @@ class Settings:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
         if self.method not in METHODS:
             raise SettingsError("method", self.method, "one of " + ", ".join(METHODS))
-        for field in ("guidance", "filter", "low_memory", "fast", "fractional"):
+        if self.rounding not in ROUNDINGS:
+            raise SettingsError("rounding", self.rounding, "one of " + ", ".join(ROUNDINGS))
+        for field in ("guidance", "filter", "low_memory", "fast"):
             if not isinstance(getattr(self, field), bool):
                 raise SettingsError(field, getattr(self, field), "true or false")
         if not isinstance(self.layers, str) or not self.layers.replace(",", " ").strip():

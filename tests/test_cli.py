@@ -364,7 +364,7 @@ def test_plan_says_what_would_be_done(cli: Cli, args: list[object], figures: lis
 def test_help_lists_the_commands(cli: Cli, args: list[str]) -> None:
     code, out, err = cli(*args)
     assert (code, err) == (0, "")
-    assert re.findall(r"^  ([a-z]+)  ", out, re.MULTILINE)[:5] == ["demo", "generate", "evaluate", "presets", "plan"]
+    assert re.findall(r"^  ([a-z]+)  ", out, re.MULTILINE)[:6] == ["demo", "generate", "evaluate", "bench", "presets", "plan"]
 
 
 def test_as_a_module() -> None:
@@ -373,5 +373,5 @@ def test_as_a_module() -> None:
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 13
+    assert len(done.stdout.splitlines()) == 16
     assert "SDXL 2560x2560" in done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fouriscale import Settings, SettingsError, plan_family, presets
-from fouriscale.presets import Preset, choose, find, load, read_file
+from fouriscale.presets import AUTO_SETTINGS, Preset, choose, find, load, read_file
 
 # The runs of 50 DDIM steps: first and last step, dilation of the strong and of the weak rows.
 SD_2 = [(0, 29, 2, 2), (30, 49, 1, 1)]
@@ -33,8 +33,44 @@ RUNS = [
 ]
 
 
-def test_bundled_presets_are_the_twelve_runs() -> None:
-    assert [p.name for p in load()] == [run[0] for run in RUNS]
+STYLES = ["Reference", "Balanced", "Detail"]
+
+
+def test_bundled_presets_are_three_styles_and_the_twelve_runs() -> None:
+    assert [p.name for p in load()] == STYLES + [run[0] for run in RUNS]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_styles_are_for_any_model_and_size_and_are_never_picked_by_auto(style: str) -> None:
+    preset = find(style)
+    assert preset is not None
+    assert (preset.size, preset.run) == (None, {})
+    assert all(preset.fits(family) for family in ("sd15", "sd21", "sdxl"))
+    assert choose("any", 1024, 1024) is None
+
+
+def test_reference_is_the_authors_runs_with_their_freeu() -> None:
+    reference = find("Reference")
+    assert reference is not None
+    assert reference.settings == Settings(freeu=True)
+    for name, family, size, _, dilation, start, stop, _, steps in RUNS:
+        decided = plan_family(family, *size, reference.settings)
+        assert (decided.dilation, decided.start, decided.stop, decided.steps(50)) == (dilation, start, stop, steps), (
+            name
+        )
+
+
+# ratio of the sides to the base -> what Auto does: dilation at the start, None for nothing
+@pytest.mark.parametrize(("side", "dilation"), [(560, None), (568, 568 / 512), (640, 1.25), (768, 1.5), (1016, 1016 / 512)])
+def test_auto_dilates_by_the_very_ratio_between_one_and_two(side: int, dilation: float | None) -> None:
+    decided = plan_family("sd15", side, side, AUTO_SETTINGS)
+    assert decided.active is (dilation is not None)
+    if dilation is not None:
+        assert decided.dilation == dilation
+        treatment = decided.treatment(decided.layers[0], False, dilation, (side // 32, side // 32), 1)
+        assert (treatment.dilation, treatment.stretch) == (1, pytest.approx(1 / dilation))
+    for exact in (1024, 1280, 2048):  # from twice the base on, what the authors do
+        assert plan_family("sd15", exact, exact, AUTO_SETTINGS).steps() == plan_family("sd15", exact, exact).steps()
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,8 @@ def test_saving_again_replaces(tmp_path: Path) -> None:
     assert files(tmp_path) == ["Mine.yaml"]
     save(tmp_path, "mi-ne", "sdxl", (1024, 1024), Settings(start=0.5))  # by such a name the other could not be found
     presets, problems = load_all(tmp_path)
-    assert ([p.name for p in presets[12:]], problems) == (["mi-ne"], [])
-    assert find("MINE", presets) == presets[12]
+    assert ([p.name for p in presets[15:]], problems) == (["mi-ne"], [])
+    assert find("MINE", presets) == presets[15]
 
 
 def test_delete(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def generate(
         "low_memory": low_memory or None, "fast": fast or None,
     }  # fmt: skip
     changes = {k: v for k, v in changes.items() if v is not None}
-    settings = (chosen.settings if chosen else Settings()).replace(**changes)
+    settings = (chosen.settings if chosen else preset_files.AUTO_SETTINGS).replace(**changes)
     added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
     pipe, second = load_all(model, added, DTYPES[dtype], own_device(device), single_file_config)
     if given.file:

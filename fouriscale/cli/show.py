@@ -11,7 +11,7 @@ from rich.table import Table
 from .. import presets as preset_files
 from ..errors import SettingsError
 from ..planning import plan_family
-from ..settings import FAMILIES, Settings
+from ..settings import FAMILIES
 from .generate import parse_base
 
 
@@ -41,9 +41,9 @@ def plan(
     if family not in FAMILIES:
         raise SettingsError("family", family, "one of " + ", ".join(FAMILIES))
     chosen = preset_files.find(preset)
-    if chosen and chosen.family != family:
+    if chosen and not chosen.fits(family):
         raise SettingsError("preset", preset, f"one for {family}, or Auto")
-    settings = chosen.settings if chosen else Settings()
+    settings = chosen.settings if chosen else preset_files.AUTO_SETTINGS
     if base:
         settings = settings.replace(base=parse_base(base))
     typer.echo(str(plan_family(family, width, height, settings)))

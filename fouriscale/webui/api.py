@@ -13,7 +13,7 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from ..errors import FouriScaleError
 from ..hosts.webui import find_unet
 from ..session import count_hooks
-from ..settings import FAMILIES, LAYER_SETS, METHODS
+from ..settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 from .args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, RANGES, TITLE, parse
 from .describe import plan_for_family, plan_now
 from .run import Environment
@@ -79,6 +79,7 @@ def schema_of_arguments() -> dict[str, Any]:
     """The script's arguments in positional order, with default, kind and what is allowed."""
     layers = [*LAYER_SETS, "or comma-separated names, * allowed"]
     choices = {"passes": list(PASSES), "layers": layers, "method": list(METHODS)}
+    choices["rounding"] = list(ROUNDINGS)
     arguments = []
     for position, field in enumerate(dataclasses.fields(DEFAULTS)):
         entry: dict[str, Any] = {"position": position, "name": field.name, "type": str(field.type)}

@@ -13,8 +13,8 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..plan_text import METHOD_NAMES
-from ..presets import AUTO, Preset, choose, find
-from ..settings import METHODS, Settings
+from ..presets import AUTO, AUTO_SETTINGS, Preset, choose, find
+from ..settings import METHODS, ROUNDINGS, Settings
 
 CUSTOM = "Custom"
 PASSES = ("Both", "First pass", "Hires pass")
@@ -23,12 +23,13 @@ TITLE = "FouriScale"
 
 @dataclass(frozen=True)
 class ScriptArgs:
-    """What the user asked for. start … stopband_weak are used when the preset is "Custom", or when given by name.
+    """What the user asked for.
 
+    start … stopband_weak and rounding are used when the preset is "Custom", or when given by name.
     passes: which of first and hires pass. size_conditioning: tell SDXL the base size instead of the real one.
     dilation: 0 means the one that the size needs. base: "" or "auto" means the model's own, else "WIDTHxHEIGHT".
     stopband_strong, stopband_weak: −1 means the family's own. amp_guidance: factor on the CFG scale before start.
-    freeu: FreeU with the authors' values of the model family. method, low_memory, fast: as in `Settings`.
+    freeu: FreeU with the authors' values of the model family. method, low_memory, fast, rounding: as in `Settings`.
     """
 
     enabled: bool = False
@@ -49,10 +50,11 @@ class ScriptArgs:
     method: str = "fouriscale"
     low_memory: bool = False
     fast: bool = False
+    rounding: str = "auto"
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(ScriptArgs))
-CUSTOM_FIELDS = ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak")
+CUSTOM_FIELDS = ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak", "rounding")
 DEFAULTS = ScriptArgs()
 
 
@@ -121,6 +123,8 @@ def _checked(name: str, value: Any) -> Any:
             if value.strip().lower() in (known, METHOD_NAMES[known].lower()):
                 return known
         raise SettingsError(name, value, "one of " + ", ".join(METHODS))
+    if name == "rounding" and value.strip() not in (*ROUNDINGS, ""):
+        raise SettingsError(name, value, "one of " + ", ".join(ROUNDINGS))
     if name == "base":
         parse_base(value)
     return value.strip() or default
@@ -187,6 +191,7 @@ def resolve(
         preset = find(name, presets)
         if preset is None:
             name, preset = AUTO, choose(family, width, height, presets)
+            values = AUTO_SETTINGS.non_defaults()
         elif not preset.fits(family):
             raise SettingsError("preset", args.preset, f"a preset for {family}, which this model is, or {AUTO}")
         else:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..presets import AUTO
-from ..settings import LAYER_SETS, METHODS
+from ..settings import LAYER_SETS, METHODS, ROUNDINGS
 from .args import CUSTOM, PASSES
 from .run import XYZ_ATTRIBUTE
 
@@ -50,6 +50,7 @@ def add_axes(xyz: Any, preset_names: Callable[[], list[str]]) -> int:
         ("Method", "method", str, {"choices": lambda: list(METHODS)}),
         ("Low memory", "low_memory", str, switch),
         ("Fast", "fast", str, switch),
+        ("Rounding", "rounding", str, {"choices": lambda: list(ROUNDINGS)}),
     ]
     present = {option.label for option in xyz.axis_options}
     new = [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import SettingsError
+from ..infotext import from_fields
 from ..planning import Plan
 from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, Parsed
 
@@ -28,6 +29,7 @@ LABELS = {
     "freeu": f"{PREFIX} FreeU",
     "method": f"{PREFIX} method",
     "fast": f"{PREFIX} fast",
+    "rounding": f"{PREFIX} rounding",
 }
 
 
@@ -50,10 +52,13 @@ def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
             fields[LABELS[name]] = value
     if custom:
         fields[LABELS["preset"]] = CUSTOM
-        # Custom has no "as the model wants it" for these two.
-        given = {**plan.settings.non_defaults(), "start": plan.start, "stop": plan.stop}
+        # Custom has no "as the model wants it" for these two. A method may have no use for what was asked for.
+        chosen = plan.settings
+        stop = plan.stop if chosen.stop is None else chosen.stop
+        start = min(plan.start if chosen.start is None else chosen.start, stop)
+        given = {**chosen.non_defaults(), "start": start, "stop": stop, "rounding": chosen.rounding}
         for name in CUSTOM_FIELDS:
-            if name in given:
+            if name in given and (name, given[name]) != ("rounding", DEFAULTS.rounding):
                 value = given[name]
                 fields[LABELS[name]] = f"{value[0]}x{value[1]}" if name == "base" else value
     elif preset != DEFAULTS.preset:
@@ -74,9 +79,9 @@ def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
             text = pairs.get(label)
             if text is None and f"{label}-1" in pairs:  # the host splits what looks like a size
                 text = f"{pairs[f'{label}-1']}x{pairs.get(f'{label}-2')}"
-            if name == "freeu" and "x" in str(text):  # the control is a switch; four numbers are on
-                text = True
             try:
+                if name == "freeu" and "x" in str(text):  # the control is a switch; four numbers are on
+                    text = bool(from_fields({label: str(text)}).freeu)
                 return getattr(Parsed(DEFAULTS).with_values({name: text}).args, name)
             except SettingsError:
                 return default

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ..errors import FouriScaleError
 from ..presets import AUTO, find
-from ..settings import LAYER_SETS, METHODS
+from ..settings import LAYER_SETS, METHODS, ROUNDINGS
 from . import user_presets
 from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
 from .describe import headline, plan_now
@@ -90,7 +90,7 @@ def build(tab: str, host: PanelHost) -> Panel:
             )
             fast = gr.Checkbox(False, label="Fast (coarser convolutions, not exact)", elem_id=element("fast"))
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
-            custom = _custom_controls(element)
+            *custom, rounding = _custom_controls(element)
             plot = gr.HTML("", elem_id=element("plot"))
             with gr.Row():
                 name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
@@ -112,6 +112,7 @@ def build(tab: str, host: PanelHost) -> Panel:
         method,
         low_memory,
         fast,
+        rounding,
     ]
     assert len(controls) == len(FIELDS)
     event = _live_headline(host, controls, (head, plot), refresh)
@@ -120,7 +121,7 @@ def build(tab: str, host: PanelHost) -> Panel:
 
 
 def _custom_controls(element: Callable[[str], str]) -> list[Any]:
-    """start … stopband_weak, in the order of the arguments."""
+    """start … stopband_weak, in the order of the arguments, and rounding."""
     with gr.Row():
         start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
         stop = _slider("FouriScale stop", "stop", 0.0, 1.0, 0.05, element)
@@ -131,7 +132,10 @@ def _custom_controls(element: Callable[[str], str]) -> list[Any]:
         )
         strong = _slider("Strong stop-band (-1: by model)", "stopband_strong", -1.0, 1.0, 0.05, element)
         weak = _slider("Weak stop-band (-1: by model)", "stopband_weak", -1.0, 1.0, 0.05, element)
-    return [start, stop, dilation, base, strong, weak]
+        rounding = gr.Dropdown(
+            list(ROUNDINGS), value=DEFAULTS.rounding, label="Between whole multiples", elem_id=element("rounding")
+        )
+    return [start, stop, dilation, base, strong, weak, rounding]
 
 
 def _slider(label: str, field: str, low: float, high: float, step: float, element: Callable[[str], str]) -> Any:
