@@ -225,10 +225,24 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     small(monkeypatch)
     target = tmp_path / "new" / "figures.json"
     args = ["--device", "cpu", "--json", str(target), "--rounds", "1"]
-    assert bench(monkeypatch, *args, "--width", "128", "--height", "128", "--modes", "fouriscale,reference,fast") == 0
+    assert (
+        bench(
+            monkeypatch,
+            *args,
+            "--width",
+            "128",
+            "--height",
+            "128",
+            "--cpu-time",
+            "--modes",
+            "fouriscale,reference,fast",
+        )
+        == 0
+    )
     report = json.loads(target.read_text())
     assert set(report["run_ratio"]) == {"fouriscale", "reference", "fast"}
     assert report["plain_seconds"]["median"] > 0
+    assert report["machine"]["clock"] == "cpu"
     assert set(report["parts"]) == {"filter", "dilation", "guidance"}
     assert target.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     shown = capsys.readouterr().out
@@ -236,6 +250,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
         assert f"{mode}" in shown
         assert f"{ratio:.2f} (" in shown
     assert bench(monkeypatch, *args, "--grow", "--base", "64", "--plot", str(tmp_path / "growth.png")) == 0
+    assert json.loads(target.read_text())["base"] == [64, 64]
     assert [row["area"] for row in json.loads(target.read_text())["sizes"]] == [1.0, 2.25, 4.0, 9.0, 16.0]
     assert (tmp_path / "growth.png").read_bytes()[:4] == b"\x89PNG"
 

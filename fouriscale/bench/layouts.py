@@ -36,7 +36,8 @@ def build_unet(layout: str, device: str = "cpu", dtype: torch.dtype = torch.floa
     with torch.random.fork_rng(), torch.device(device):
         torch.manual_seed(seed)
         unet = UNet2DConditionModel(**LAYOUTS[layout])
-    return unet.to(dtype).eval().requires_grad_(False)
+    torch.nn.Module.to(unet, dtype)  # diffusers' own `to` warns of modules that no UNet here has
+    return unet.eval().requires_grad_(False)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from ..settings import Settings
 from .generate import DTYPES, at_least
 
 MIB = 2**20
+SMALL_BASE = 256
 
 
 def bench(
@@ -30,7 +32,13 @@ def bench(
     parts: Annotated[bool, typer.Option(help="Also time without filter, dilation and guidance.")] = True,
     memory: Annotated[bool, typer.Option(help="Also measure peak memory, in a pass of its own.")] = True,
     growth: Annotated[bool, typer.Option("--grow", help="One step against size, from 1 to 16 times the area.")] = False,
-    base: Annotated[int, typer.Option(help="With --grow: the training size to assume, in pixels.")] = 256,
+    base: Annotated[
+        int | None,
+        typer.Option(help="Training size to assume, in pixels.", show_default="the UNet's own; 256 with --grow"),
+    ] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="Count the process's CPU time, for a machine that is busy otherwise.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps …")] = "cuda" if torch.cuda.is_available() else "cpu",
     dtype: Annotated[str, typer.Option(help=", ".join(DTYPES))] = "float32",
     json_file: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = Path("outputs/bench.json"),
@@ -39,15 +47,15 @@ def bench(
     """Time plain steps, FouriScale and a naive implementation in turn; random weights, so nothing to download."""
     from ..bench import compare, layouts  # slow to import
     from ..bench import modes as known
-    from ..bench import plot as figures
     from ..bench.growth import grow
 
     wanted = list(dict.fromkeys(mode.strip() for mode in modes.split(",") if mode.strip()))
     _check(unet, layouts.LAYOUTS, wanted, known.MODES, dtype)
     check_picture_size(width, height)
     at_least("rounds", rounds, 1)
-    if base % 64 or not 64 <= base <= 2048:
+    if base is not None and (base % 64 or not 64 <= base <= 2048):
         raise SettingsError("base", base, "a multiple of 64 from 64 to 2048")
+    clock = time.process_time if cpu_time else time.perf_counter
     console = Console()
     with console.status("building the UNet") as status:
         built = layouts.build_unet(unet, device, DTYPES[dtype])
@@ -56,15 +64,23 @@ def bench(
             status.update(f"{name}: " + ("warm-up" if seconds != seconds else f"{seconds:.2f} s"))
 
         if growth:
-            report = grow(built, base, wanted, rounds, note=note)
+            report = grow(built, base or SMALL_BASE, wanted, rounds, clock=clock, note=note)
         else:
             inputs = layouts.make_inputs(built, width, height)
-            subject = known.Subject(built, inputs, (width, height), Settings())
-            report = compare.compare(subject, wanted, rounds, parts, memory, note=note)
-    report = {"unet": unet, "dtype": dtype, "machine": compare.machine(built.device), **report}
+            subject = known.Subject(built, inputs, (width, height), Settings(base=(base, base) if base else None))
+            report = compare.compare(subject, wanted, rounds, parts, memory, clock, note)
+    machine = compare.machine(built.device) | {"clock": "cpu" if cpu_time else "wall"}
+    report = {"unet": unet, "dtype": dtype, "machine": machine, **report}
+    _show(report, json_file, plot or json_file.with_suffix(".png"), console)
+
+
+def _show(report: dict[str, Any], json_file: Path, picture: Path, console: Console) -> None:
+    """Write the JSON and the figure, print the tables."""
+    from ..bench import plot as figures
+
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(report, indent=1))
-    picture = plot or json_file.with_suffix(".png")
+    growth = "sizes" in report
     (figures.plot_growth if growth else figures.plot_report)(report, picture)
     for table in [_growth_table(report)] if growth else _tables(report):
         console.print(table)
