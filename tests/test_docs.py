@@ -16,6 +16,8 @@ import typer
 
 from fouriscale import Settings, plan_family
 from fouriscale.cli import app
+from fouriscale.plan_text import px
+from fouriscale.presets import AUTO_SETTINGS, choose
 from fouriscale.webui.args import DEFAULTS, FIELDS
 from fouriscale.webui.axes import PREFIX, add_axes
 from fouriscale.webui.infotext import LABELS
@@ -147,7 +149,7 @@ def test_modules_that_are_run(name: str) -> None:
 def table(text: str, first: str) -> list[list[str]]:
     """Cells of the rows of the table whose header begins with `first`."""
     body = text.split(f"\n| {first} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in body]
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in body]
 
 
 def test_api_page_has_every_argument_in_order() -> None:
@@ -180,6 +182,23 @@ def test_controls_page_is_the_panel() -> None:
         assert axis == by_field.get(field, "–"), field
         assert infotext == (f"`{LABELS[field]}`" if field in LABELS else "–"), field
         assert field == "enabled" or control in panel, control
+
+
+def test_choosing_page_has_the_plans_figures() -> None:
+    rows = table(TEXTS["docs/choosing.md"], "model")
+    family = ""
+    for model, size, base, dilation, window, time in rows:
+        family = {"SD 1.5": "sd15", "SDXL": "sdxl", "": family}[model]
+        width, height = map(int, size.split("×"))
+        preset = choose(family, width, height)
+        plan = plan_family(family, width, height, preset.settings if preset else AUTO_SETTINGS)
+        assert px(plan.base) == base
+        if plan.active:
+            assert (dilation, window) == (f"{plan.dilation:g}", f"{plan.start:g}, {plan.stop:g}")
+            assert time == f"{plan.cost:.2f} ×"
+        else:
+            assert (dilation, window, time) == ("none", "", "plain")
+    assert len(rows) == 13
 
 
 def test_figures_are_small_and_up_to_date(tmp_path: Path) -> None:
