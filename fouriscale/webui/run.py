@@ -137,6 +137,7 @@ class Run:
 
     def denoiser_call(self, cond_rows: int, total_rows: int) -> None:
         """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows."""
+        self._tiles.attach(self._p.sd_model)  # the refiner's, once it has taken over
         if self._session is None or self._adapter is None:
             return
         try:
@@ -145,7 +146,6 @@ class Run:
             unet = None
         if unet is not self._unet:  # the refiner, or another checkpoint, took over
             self._close_session()
-            self._tiles.attach(self._p.sd_model)
             self._attach()
         if self._adapter is not None:
             self._adapter.start(cond_rows, total_rows)

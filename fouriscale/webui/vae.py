@@ -16,15 +16,20 @@ class VaeTiles:
     def __init__(self, smallest: int, note: Callable[[str], None]):
         self._smallest, self._note = smallest, note
         self._attached: TiledDecoder | None = None
+        self._refused: Any = None  # the decoder that could not be tiled
 
     def attach(self, model: Any) -> None:
-        """Make the decoder of `model` decode in tiles, and no other one. Never raises; says why it could not."""
+        """Make the decoder of `model` decode in tiles, and no other one. Never raises; says why it could not.
+
+        It may be called often, and is to be called when the checkpoint may have changed.
+        """
         decoder = decoder_of(model)
-        if self._smallest <= 0 or decoder is None:
+        if self._smallest <= 0 or decoder is None or decoder is self._refused:
             return
         if self._attached is not None and tiles_on(decoder) is self._attached:
             return
         self.remove()
+        self._refused = decoder
         try:
             self._attached = TiledDecoder(decoder, -(-self._smallest // 8)).attach()
         except FouriScaleError as error:
@@ -32,6 +37,8 @@ class VaeTiles:
         except Exception as error:
             get_logger().exception("unexpected error while preparing the decoder")
             self._note(f"leaves decoding to the host: unexpected {type(error).__name__}: {error}")
+        else:
+            self._refused = None
 
     def remove(self) -> None:
         """Give the decoder its own forward back. Safe to call at any time, and twice."""
