@@ -166,19 +166,26 @@ def test_other_modes_run(mode: str) -> None:
 
 
 def test_a_comparison_counts_by_its_clock() -> None:
-    """Every reading of this clock is one second on: each action takes one, so every ratio is 1."""
-    ticks = itertools.count()
+    """This clock gives the n-th action of a round n seconds, in both directions."""
     notes: list[str] = []
+    durations = [*range(1, 12), *range(1, 12)]
+    ticks = itertools.accumulate(seconds for duration in durations for seconds in (0, duration))
     report = compare.compare(
         subject_of("sd15"), ["fouriscale", "reference"], 2, clock=lambda: float(next(ticks)),
         note=lambda name, seconds: notes.append(name),
     )  # fmt: skip
-    assert report["run_ratio"] == {"fouriscale": 1.0, "reference": 1.0}
+    # plain is first and last of 11, 6 on average; FouriScale's steps are 2nd to 4th, from the other end 10th to 8th
+    first, second, plain = (
+        (values["ratio"]["min"], values["ratio"]["max"]) for values in report["step_ratio"]["fouriscale"]
+    )
+    assert (first, second, plain) == ((0.3333, 1.6667), (0.5, 1.5), (0.6667, 1.3333))
+    assert report["plain_seconds"] == {"median": 6.0, "min": 6.0, "max": 6.0}
+    assert report["run_ratio"]["fouriscale"] == pytest.approx(1.0)
     assert [step["kind"] for step in report["step_ratio"]["reference"]] == ["3/3", "2/2", "plain"]
     assert report["predicted"] == {"fouriscale": round(subject_of("sd15").plan("fouriscale").cost, 4)}
     assert set(report["memory_ratio"]) == {"fouriscale", "reference"}
     assert all(1.0 < ratio < 2.0 for ratio in report["memory_ratio"].values())
-    assert len(notes) == 3 * (1 + 3 + 3 + 3)
+    assert len(notes) == 3 * (1 + 3 + 3 + 3 + 1)
 
 
 def test_growth() -> None:
