@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fouriscale import Settings, SettingsError
 from fouriscale.infotext import from_fields, infotext, quote, to_fields
-from fouriscale.settings import FAMILIES, LAYER_SETS
+from fouriscale.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 
 WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
@@ -41,7 +41,8 @@ def valid_settings(draw: st.DrawFn) -> Settings:
         base=draw(st.none() | st.tuples(sides, sides)), dilation=draw(st.none() | st.floats(1.0, 16.0)),
         layers=draw(st.sampled_from(LAYER_SETS) | lists), guidance=draw(st.booleans()), filter=draw(st.booleans()),
         stopband_strong=draw(shares), stopband_weak=draw(shares), amp_guidance=draw(st.floats(1.0, 10.0)),
-        freeu=draw(st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4)),
+        freeu=draw(st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4)), method=draw(st.sampled_from(METHODS)),
+        fast=draw(st.booleans()), rounding=draw(st.sampled_from(ROUNDINGS)),
     )  # fmt: skip
 
 
@@ -73,6 +74,26 @@ def test_only_what_differs_is_written_and_briefly() -> None:
         "FouriScale strong stop-band": "0.5", "FouriScale weak stop-band": "0",
         "FouriScale amp guidance": "2.4", "FouriScale FreeU": "1.2x1.4x0.9x0",
     }  # fmt: skip
+
+
+def test_method_and_fast_are_written_and_low_memory_is_not() -> None:
+    fields = to_fields(Settings(method="attn-entropy", fast=True, low_memory=True))
+    assert fields == {"FouriScale": "True", "FouriScale method": "attn-entropy", "FouriScale fast": "True"}
+    assert from_fields(fields) == Settings(method="attn-entropy", fast=True)
+
+
+@pytest.mark.parametrize("base", [(512, 768), (64, 4096)])
+def test_a_base_that_the_webui_split_is_read(base: tuple[int, int]) -> None:
+    """The hosts split a value that looks like a size into two pairs."""
+    width, height = (str(side) for side in base)
+    assert from_fields({"FouriScale base-1": width, "FouriScale base-2": height}) == Settings(base=base)
+
+
+@pytest.mark.parametrize("half", [{"FouriScale base-1": "512"}, {"FouriScale base-1": "512", "FouriScale base-2": ""}])
+def test_half_of_a_base_is_refused(half: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        from_fields(half)
+    assert caught.value.field == "base"
 
 
 def test_no_digit_is_lost() -> None:
@@ -146,6 +167,9 @@ def test_foreign_fields_are_ignored_and_forms_are_forgiven() -> None:
         ("amp guidance", "0.5", "amp_guidance"),
         ("FreeU", "1.2x1.4", "freeu"),
         ("FreeU", "1.2x1.4x0.9x5", "freeu"),
+        ("method", "fourier", "method"),
+        ("fast", "very", "fast"),
+        ("rounding", "sideways", "rounding"),
         ("FreeU", "maybe", "freeu: b1, b2, s1, s2"),
     ],
 )

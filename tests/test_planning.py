@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -97,6 +98,37 @@ def test_plans_become_plain_values(settings: fs.Settings | None) -> None:
     assert (plain["guidance"], plain["filter"]) == (plan.settings.guidance, plan.settings.filter)
 
 
+@pytest.mark.parametrize(
+    ("changes", "doubled"),
+    [
+        ({}, "cond"),
+        ({"guidance": False}, None),
+        ({"method": "attn-entropy"}, None),
+        ({"method": "scalecrafter"}, "uncond"),
+        ({"method": "scalecrafter", "guidance": False}, None),
+    ],
+)
+def test_which_rows_get_twins_and_what_that_costs(changes: dict[str, Any], doubled: str | None) -> None:
+    plan = fs.plan_family("sd15", 2048, 2048, fs.Settings(**changes))
+    assert plan.doubled == doubled
+    assert (plan.cost > 1.0) == (doubled is not None)
+    assert plan.to_dict()["method"] == plan.settings.method
+
+
+def test_attention_entropy_works_throughout() -> None:
+    plan = fs.plan_family("sd15", 2048, 1024, fs.Settings(method="attn-entropy"))
+    assert (plan.layers, plan.area_ratio, plan.active) == ((), 8.0, True)
+    assert {plan.dilation_at((i, 50)) > 1.0 for i in range(50)} == {True}
+    assert not fs.plan_family("sd15", 512, 512, fs.Settings(method="attn-entropy")).active
+
+
+def test_low_memory_and_fast_leave_the_plan_as_it_is() -> None:
+    plain = fs.plan_family("sd15", 1024, 1024)
+    for changes in ({"low_memory": True}, {"fast": True}):
+        plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(**changes))
+        assert dataclasses.replace(plan, settings=plain.settings) == plain
+
+
 def test_plans_are_equal_for_equal_input() -> None:
     assert fs.plan_family("sdxl", 2048, 1536) == fs.plan_family("sdxl", 2048, 1536)
     assert hash(fs.plan_family("sdxl", 2048, 1536)) == hash(fs.plan_family("sdxl", 2048, 1536))
@@ -110,6 +142,30 @@ def test_plans_are_equal_for_equal_input() -> None:
         ("sdxl", (2048, 2048), {}, ["0–27 dilation 2, 28–34 dilation 2 (weak 1), 35–49 plain", "21 convolutions:"]),
         ("sd15", (1024, 1024), {"guidance": False}, ["no extra rows (guidance off)", "estimated 1.00 times"]),
         ("sd15", (1024, 1024), {"filter": False}, ["(filter off)"]),
+        (
+            "sd15",
+            (1280, 1280),
+            {"method": "scalecrafter"},
+            [
+                "ScaleCrafter for sd15, 1280×1280, base 512×512: dilation 2.5, estimated 1.00 times",
+                "full until 70% of the trajectory, plain",
+                "rows: no extra rows\n",
+                "0–34 dilation 3, 35–49 plain",
+                "39 convolutions:",
+            ],
+        ),
+        (
+            "sdxl",
+            (4096, 4096),
+            {"method": "scalecrafter"},
+            [
+                "full until 0% of the trajectory, annealed until 70%",
+                "rows: uncond and its damped twin, cond\n",
+                "0–8 dilation 4, 9–17 dilation 3, 18–34 dilation 2, 35–49 plain",
+                "28 convolutions:",
+            ],
+        ),
+        ("sdxl", (2048, 2048), {"method": "attn-entropy"}, ["Attention entropy for sdxl, 2048×2048, base 1024×1024:"]),
         (
             "sd15",
             (512, 512),

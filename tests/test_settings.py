@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import FouriScaleError, Settings, SettingsError, plan_family
-from fouriscale.settings import FAMILIES
+from fouriscale.settings import FAMILIES, METHODS, ROUNDINGS
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
 FRACTION = "a number from 0 to 1, or empty for the default"
@@ -22,6 +22,7 @@ FREEU = "true, false, or four numbers from 0 to 4: b1, b2, s1, s2"
 DILATION = "a number from 1 to 16, or empty for the default"
 BASE = "two multiples of 8 from 64 to 4096: width and height in pixels"
 LAYERS = "published, down+mid, mid or a list of canonical layer names"
+METHOD = "one of fouriscale, scalecrafter, attn-entropy"
 FAMILY = "one of auto, sd15, sd21, sdxl"
 
 REFUSED = [
@@ -51,6 +52,12 @@ REFUSED = [
     ("guidance", 1, "true or false"),
     ("guidance", None, "true or false"),
     ("filter", "yes", "true or false"),
+    ("low_memory", 1, "true or false"),
+    ("fast", None, "true or false"),
+    ("method", "fourier", METHOD),
+    ("rounding", "sideways", "one of up, exact, down, auto"),
+    ("method", None, METHOD),
+    ("method", ["fouriscale"], METHOD),
     ("layers", "", LAYERS),
     ("layers", " , ,", LAYERS),
     ("layers", "\n,\t", LAYERS),
@@ -141,6 +148,10 @@ valid = st.builds(
     stopband_weak=fractions,
     amp_guidance=st.floats(1.0, 10.0),
     freeu=st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4),
+    method=st.sampled_from(METHODS),
+    low_memory=st.booleans(),
+    fast=st.booleans(),
+    rounding=st.sampled_from(ROUNDINGS),
 )
 
 
@@ -165,7 +176,8 @@ def test_valid_settings_always_give_a_plan(chosen: Settings, size: tuple[int, in
     assert plan.active == (plan.reason is None)
     if plan.active:
         assert plan.dilation > 1.0
-        assert plan.layers
+        assert bool(plan.layers) == (chosen.method != "attn-entropy")
+        assert plan.dilation_at(0.0) > 1.0
     assert plan.cost >= 1.0
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import Settings, SettingsError
-from fouriscale.presets import Preset, load
-from fouriscale.settings import FAMILIES, LAYER_SETS
+from fouriscale.presets import AUTO_SETTINGS, Preset, load
+from fouriscale.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 from fouriscale.webui.args import (
     CUSTOM_FIELDS,
     DEFAULTS,
@@ -34,6 +34,7 @@ POSITIONS = [
     ("enabled", False), ("preset", "Auto"), ("passes", "Both"), ("layers", "published"), ("guidance", True),
     ("filter", True), ("size_conditioning", True), ("start", 0.2), ("stop", 0.6), ("dilation", 0.0), ("base", ""),
     ("stopband_strong", -1.0), ("stopband_weak", -1.0), ("amp_guidance", 1.0), ("freeu", False),
+    ("method", "fouriscale"), ("low_memory", False), ("fast", False), ("rounding", "auto"),
 ]  # fmt: skip
 PRESETS = load()
 
@@ -42,25 +43,33 @@ def test_positions_and_defaults() -> None:
     assert [(f.name, f.default) for f in dataclasses.fields(ScriptArgs)] == POSITIONS
     assert list(FIELDS) == [name for name, _ in POSITIONS]
     assert [type(f.default) for f in dataclasses.fields(ScriptArgs)] == [type(value) for _, value in POSITIONS]
-    assert CUSTOM_FIELDS == ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak")
+    assert CUSTOM_FIELDS == ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak", "rounding")
     assert parse([]) == Parsed(DEFAULTS)
     assert parse([value for _, value in POSITIONS]) == Parsed(DEFAULTS)
 
 
 def test_by_position() -> None:
     parsed = parse(
-        [1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5", 2.4, True]
-    )
+        [
+            1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5", 2.4, True,
+            "Attention entropy", "true", 1, "exact",
+        ]
+    )  # fmt: skip
     assert parsed.explicit == frozenset()
     assert dataclasses.astuple(parsed.args) == (
         True, "SDXL 2048x2048", "Hires pass", "mid", False, False, True, 0.1, 1.0, 2.0, "512x768", 0.0, 0.5, 2.4, True,
+        "attn-entropy", True, True, "exact",
     )  # fmt: skip
     assert isinstance(parsed.args.stop, float)
 
 
-@pytest.mark.parametrize("count", range(len(FIELDS)))
+@pytest.mark.parametrize("count", range(len(FIELDS) + 1))
 def test_short_lists_end_in_defaults(count: int) -> None:
-    values = [True, "Custom", "First pass", "mid", False, False, False, 0.0, 1.0, 3.0, "64x64", 0.5, 0.5]
+    values = [
+        True, "Custom", "First pass", "mid", False, False, False, 0.0, 1.0, 3.0, "64x64", 0.5, 0.5, 2.4, True,
+        "scalecrafter", True, True, "up",
+    ]  # fmt: skip
+    assert len(values) == len(FIELDS)
     assert parse(values[:count]).args == dataclasses.replace(
         DEFAULTS, **dict(zip(FIELDS, values[:count], strict=False))
     )
@@ -123,9 +132,15 @@ def test_a_copy_with_values_is_as_if_given_by_name() -> None:
         ([{"stopband_weak": {}}], "stopband_weak"),
         ([{"strength": 1}], "strength"),
         ([{"Start": 0.5}], "Start"),
-        ([True] * 16, "args"),
+        ([True] * (len(FIELDS) + 1), "args"),
         ([{"amp_guidance": 0.5}], "amp_guidance"),
         ([{"freeu": 3}], "freeu"),
+        ([{"method": "fourier"}], "method"),
+        ([{"method": 1}], "method"),
+        ([{"low_memory": "little"}], "low_memory"),
+        ([{"fast": 2}], "fast"),
+        ([{"rounding": "sideways"}], "rounding"),
+        ([{"rounding": 2}], "rounding"),
     ],
 )
 def test_bad_values_name_the_field(values: list[Any], field: str) -> None:
@@ -150,7 +165,37 @@ def test_base(text: str, base: tuple[int, int] | None) -> None:
 def test_auto_is_the_preset_for_the_size_or_nothing() -> None:
     assert resolve(parse([True]), "sdxl", 4096, 2048) == (PRESETS[10].settings, "Auto")
     assert resolve(parse([True]), "sdxl", 2048, 4096) == (PRESETS[10].settings, "Auto")
-    assert resolve(parse([True]), "sdxl", 2048, 2056) == (Settings(), "Auto")
+    assert resolve(parse([True]), "sdxl", 2048, 2056) == (AUTO_SETTINGS, "Auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "method"),
+    [
+        (None, "fouriscale"), ("FouriScale", "fouriscale"), (" ScaleCrafter ", "scalecrafter"),
+        ("attn-entropy", "attn-entropy"), ("attention ENTROPY", "attn-entropy"),
+    ],
+)  # fmt: skip
+def test_methods_by_key_or_by_name(text: str | None, method: str) -> None:
+    parsed = parse([{"method": text}])
+    assert parsed.args.method == method
+    assert resolve(parsed, "sdxl", 2048, 2056)[0] == AUTO_SETTINGS.replace(method=method)
+
+
+@pytest.mark.parametrize("field", ["low_memory", "fast", "freeu"])
+def test_switches_add_to_a_preset_and_take_nothing_away(field: str) -> None:
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(start=0.1, **{field: True}))  # type: ignore[arg-type]
+    assert resolve(parse([{"preset": "mine"}]), "sd15", 512, 512, [mine])[0] == mine.settings
+    found, _ = resolve(parse([{"preset": "mine", field: True}]), "sd15", 512, 512, [mine])
+    assert found == mine.settings
+    plain = Preset("Mine", "sd15", (1024, 1024), Settings(start=0.1))
+    assert resolve(parse([{"preset": "mine", field: True}]), "sd15", 512, 512, [plain])[0] == mine.settings
+
+
+def test_method_of_a_preset_stays_unless_another_is_asked_for() -> None:
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(method="scalecrafter"))
+    assert resolve(parse([True, "mine"]), "sd15", 512, 512, [mine])[0].method == "scalecrafter"
+    asked = parse([{"preset": "mine", "method": "attn-entropy"}])
+    assert resolve(asked, "sd15", 512, 512, [mine])[0].method == "attn-entropy"
 
 
 def test_preset_with_switches() -> None:
@@ -163,17 +208,28 @@ def test_preset_with_switches() -> None:
 
 
 def test_custom_uses_all_of_the_last_group() -> None:
-    assert resolve(parse([True, "custom"]), "sd15", 512, 512) == (Settings(start=0.2, stop=0.6), "Custom")
+    defaults = Settings(start=0.2, stop=0.6, rounding="auto")
+    assert resolve(parse([True, "custom"]), "sd15", 512, 512) == (defaults, "Custom")
     values = [True, "CUSTOM", "Both", "mid", False, True, True, 0.1, 0.9, 0.5, "256x512", 0.25, 0]
     assert resolve(parse(values), "sd15", 512, 512)[0] == Settings(
         start=0.1, stop=0.9, dilation=1.0, base=(256, 512), layers="mid", guidance=False, stopband_strong=0.25,
-        stopband_weak=0.0,
+        stopband_weak=0.0, rounding="auto",
     )  # fmt: skip
+
+
+def test_rounding_is_of_the_last_group() -> None:
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(start=0.1))
+    assert resolve(parse([{"preset": "mine", "rounding": "exact"}]), "sd15", 512, 512, [mine])[0] == Settings(
+        start=0.1, rounding="exact"
+    )
+    by_position = [None] * FIELDS.index("rounding") + ["exact"]
+    by_position[:2] = [True, "mine"]
+    assert resolve(parse(by_position), "sd15", 512, 512, [mine])[0] == mine.settings
 
 
 def test_last_group_by_position_waits_for_custom() -> None:
     values = [True, "Auto", "Both", "published", True, True, True, 0.1, 0.9, 5, "64x64", 0.5, 0.5]
-    assert resolve(parse(values), "sd15", 1000, 1000)[0] == Settings()
+    assert resolve(parse(values), "sd15", 1000, 1000)[0] == AUTO_SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -204,6 +260,8 @@ GOOD: dict[str, list[Any]] = {
     "passes": list(PASSES),
     "layers": [*LAYER_SETS, "mid_block.*", "a.b, c.d"],
     "base": ["", "auto", "512x768", [64, 64]],
+    "method": [*METHODS, "ScaleCrafter"],
+    "rounding": list(ROUNDINGS),
     **{name: [low, high, (low + high) / 2, str(high)] for name, (low, high) in RANGES.items()},
 }
 

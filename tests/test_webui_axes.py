@@ -18,7 +18,7 @@ from webui_standin import AxisOption, Host, Processing
 
 LABELS = [
     "Enabled", "Preset", "Pass", "Start", "Stop", "Dilation", "Layers", "Guidance", "Filter", "Base size",
-    "Strong stop-band", "Weak stop-band", "Amplified guidance", "FreeU",
+    "Strong stop-band", "Weak stop-band", "Amplified guidance", "FreeU", "Method", "Low memory", "Fast", "Rounding",
 ]  # fmt: skip
 
 
@@ -68,9 +68,12 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert axes["Enabled"].choices() == axes["Guidance"].choices() == axes["Filter"].choices() == ["True", "False"]
     assert axes["Pass"].choices() == list(PASSES)
     presets = axes["Preset"].choices()
-    assert (presets[0], presets[-1], len(presets)) == ("Auto", "Custom", 14)
+    assert (presets[0], presets[-1], len(presets)) == ("Auto", "Custom", 2 + 15)
     assert "SDXL 2048x2048" in presets
     assert axes["Start"].choices is None
+    assert axes["Method"].choices() == ["fouriscale", "scalecrafter", "attn-entropy"]
+    assert axes["Rounding"].choices() == ["up", "exact", "down", "auto"]
+    assert axes["Low memory"].choices() == axes["Fast"].choices() == ["True", "False"]
 
 
 @pytest.mark.parametrize(
@@ -126,6 +129,25 @@ def test_cells_are_independent(monkeypatch: pytest.MonkeyPatch, forge: bool) -> 
     ):
         _, (alone,) = host.request(arguments)
         assert largest(picture - alone) < 1e-6
+
+
+@pytest.mark.parametrize("forge", [False, True])
+def test_methods_side_by_side(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
+    """Low memory is the same picture and leaves no word in it; the others are other pictures and say so."""
+    host = Host(monkeypatch, forge=forge)
+    made = cells(
+        host, Processing(host, [True]), {}, {"Low memory": "True"}, {"Fast": "True"}, {"Method": "scalecrafter"},
+        {"Method": "attn-entropy"},
+    )  # fmt: skip
+    assert [request.extra_generation_params for request, _ in made] == [
+        {"FouriScale": True}, {"FouriScale": True}, {"FouriScale": True, "FouriScale fast": True},
+        {"FouriScale": True, "FouriScale method": "scalecrafter"},
+        {"FouriScale": True, "FouriScale method": "attn-entropy"},
+    ]  # fmt: skip
+    pictures = [picture for _, picture in made]
+    assert largest(pictures[0] - pictures[1]) < 1e-5
+    for a, b in ((0, 2), (0, 3), (0, 4), (3, 4)):
+        assert largest(pictures[a] - pictures[b]) > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fouriscale import Plan, SettingsError, plan_family
 from fouriscale.presets import Preset, load
-from fouriscale.settings import LAYER_SETS, Settings
+from fouriscale.settings import LAYER_SETS, METHODS, ROUNDINGS, Settings
 from fouriscale.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
 from fouriscale.webui.infotext import LABELS, fields_of, paste_functions
 from webui_standin import infotext, parse_infotext
@@ -48,10 +48,15 @@ def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None
     plan, name = done(parsed, family, size)
     args = pasted(written(fields_of(parsed, name, plan)))
     restored, _ = done(parse(dataclasses.astuple(args)), family, size)
+    assert args.low_memory is False  # nothing to paste
+    plan, restored = (
+        dataclasses.replace(p, settings=p.settings.replace(low_memory=False)) for p in (plan, restored)
+    )  # fmt: skip
     wanted = plan.settings
     if parsed.explicit and parsed.args.preset.lower() != "custom":  # a preset's name cannot stand beside single values
         assert args.preset == "Custom"
-        wanted = wanted.replace(start=plan.start, stop=plan.stop)
+        stop = plan.stop if wanted.stop is None else wanted.stop
+        wanted = wanted.replace(start=min(plan.start if wanted.start is None else wanted.start, stop), stop=stop)
     assert restored == dataclasses.replace(plan, settings=wanted)
     assert args.enabled is True
     assert (args.passes, args.size_conditioning) == (parsed.args.passes, parsed.args.size_conditioning)
@@ -81,6 +86,10 @@ def values(random: Random, family: str) -> dict[str, Any]:
         "stopband_weak": random.choice([-1.0, number(0, 1)]),
         "amp_guidance": random.choice([1.0, number(1, 10)]),
         "freeu": random.random() < 0.5,
+        "method": random.choice(METHODS),
+        "low_memory": random.random() < 0.5,
+        "fast": random.random() < 0.5,
+        "rounding": random.choice(ROUNDINGS),
     }
 
 
@@ -118,7 +127,7 @@ def test_single_values_keep_what_the_preset_switched_off() -> None:
     plan, name = done(parsed, "sdxl")
     assert fields_of(parsed, name, plan) == {
         "FouriScale": True, "FouriScale preset": "Custom", "FouriScale layers": "mid", "FouriScale guidance": False,
-        "FouriScale filter": False, "FouriScale start": 0.1, "FouriScale stop": 0.9,
+        "FouriScale filter": False, "FouriScale start": 0.1, "FouriScale stop": 0.9, "FouriScale rounding": "up",
     }  # fmt: skip
     same_after_pasting(parsed, "sdxl")
 
@@ -131,6 +140,38 @@ def test_any_name_of_a_preset_survives(mine: Preset) -> None:
     text = written(fields_of(parsed, name, plan))
     assert pasted(text).preset == mine.name
     same_after_pasting(parsed, mine.family)
+
+
+def test_four_freeu_numbers_of_a_preset_are_written_and_pasted_as_on() -> None:
+    """Single values turn the preset into "Custom", so the numbers stand in the text; the control is a switch."""
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(freeu=(1.2, 1.4, 0.9, 0.2)))
+    parsed = parse([{"preset": "mine", "stop": 0.9}])
+    chosen, name = resolve(parsed, "sd15", 1024, 1024, [mine])
+    fields = fields_of(parsed, name, plan_family("sd15", 1024, 1024, chosen))
+    assert fields == {
+        "FouriScale": True, "FouriScale preset": "Custom", "FouriScale FreeU": "1.2x1.4x0.9x0.2",
+        "FouriScale start": 0.2, "FouriScale stop": 0.9, "FouriScale rounding": "up",
+    }  # fmt: skip
+    args = pasted(written(fields))
+    assert args.freeu is True
+    assert (args.preset, args.stop) == ("Custom", 0.9)
+    assert pasted(written({"FouriScale": True, "FouriScale FreeU": False})).freeu is False
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("window", [{"start": 0.9}, {"stop": 0.1}, {"start": 0.1, "stop": 0.2}, {"dilation": 3}])
+def test_a_window_that_the_method_has_no_use_for_is_pasted_all_the_same(method: str, window: dict[str, float]) -> None:
+    """ScaleCrafter has no start, attention entropy no window; what is written must stay within what Custom allows."""
+    same_after_pasting(parse([{"method": method, **window}]), "sd15", (1032, 1032))  # a size without a preset
+
+
+def test_low_memory_is_not_written() -> None:
+    parsed = parse([{"low_memory": True, "fast": True, "method": "scalecrafter"}])
+    plan, name = done(parsed, "sd15")
+    assert plan.settings.low_memory is True
+    fields = fields_of(parsed, name, plan)
+    assert fields == {"FouriScale": True, "FouriScale method": "scalecrafter", "FouriScale fast": True}
+    assert pasted(written(fields)) == dataclasses.replace(DEFAULTS, enabled=True, method="scalecrafter", fast=True)
 
 
 def test_defaults_write_one_pair() -> None:
@@ -146,7 +187,7 @@ def test_pasting_another_text_resets_the_controls() -> None:
 
 @pytest.mark.parametrize("text", ["nonsense", "nan", "1e9", "-5", "", "12x34"])
 def test_bad_values_are_the_default(text: str) -> None:
-    for name in FIELDS:
+    for name in LABELS:
         pairs = {LABELS[name]: text}
         value = paste_functions()[name](pairs)
         if name not in ("preset", "layers"):  # any text may name these
@@ -170,9 +211,10 @@ def test_values_have_the_controls_types() -> None:
 
 
 def test_labels() -> None:
-    """One per argument, all of them prefixed, in characters that the host's pattern for keys takes."""
-    assert tuple(LABELS) == FIELDS
-    assert len(set(LABELS.values())) == len(FIELDS)
+    """One per argument that changes the picture, all prefixed, in characters that the host's pattern for keys takes."""
+    assert tuple(LABELS) == tuple(name for name in FIELDS if name != "low_memory")
+    assert tuple(paste_functions()) == tuple(LABELS)
+    assert len(set(LABELS.values())) == len(LABELS)
     assert set(CUSTOM_FIELDS) < set(LABELS)
     pairs = parse_infotext("x\n" + ", ".join(f"{label}: {i}" for i, label in enumerate(LABELS.values())))
     assert pairs == {label: str(i) for i, label in enumerate(LABELS.values())}
