@@ -282,7 +282,10 @@ def _base(structure: Structure, family: str, size: Size, settings: Settings) -> 
     if settings.base is not None:
         return settings.base
     if family == "sdxl":
-        return sizes.nearest_bucket(size, structure.base)
+        similar = sizes.bucket_of_shape(size, structure.base)
+        exact = settings.dilation is None and _rounding(settings, _ratio(size, similar)) != "up"
+        # The padding that a whole multiple needs is no matter where the ratio itself is the dilation.
+        return similar if exact else sizes.nearest_bucket(size, structure.base)
     return (structure.base, structure.base)
 
 

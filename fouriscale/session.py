@@ -246,7 +246,8 @@ class Session:
 
     def _amplifies(self, progress: Progress, labelled: RowMap | None) -> bool:
         """Whether this call's cond rows are to be amplified; counts the calls where they cannot be."""
-        if self.plan.settings.amp_guidance == 1.0 or not self.plan.before_start(progress):
+        settings = self.plan.settings
+        if settings.amp_guidance == 1.0 or settings.method != "fouriscale" or not self.plan.before_start(progress):
             return False
         if labelled is not None and labelled.is_mixed:
             return True

@@ -29,7 +29,8 @@ class Settings:
     guidance: estimate cond with the milder weak filter, at the price of extra rows (paper, section 3.4).
     filter: low-pass the input of dilated convolutions (paper, section 3.2).
     stopband_strong, stopband_weak: gain in [0, 1] that is left in the stop-band.
-    amp_guidance: factor in [1, 10] on the CFG scale before `start`, against blur; the authors use 2.4.
+    amp_guidance: factor in [1, 10] on the CFG scale before `start`, against blur; the authors use 2.4. Only with
+        the method "fouriscale".
     freeu: True for the authors' FreeU values of the family, or (b1, b2, s1, s2), each in [0, 4].
     method: "fouriscale", or for comparison "scalecrafter" (arXiv 2310.07702) or "attn-entropy" (arXiv 2306.08645).
     low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.

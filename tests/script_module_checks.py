@@ -218,7 +218,7 @@ def test_headline(host: Host) -> None:
     values = [control.value for control in controls["txt2img"]]
     assert texts(*values, 1024, 1024)[1].startswith("<img ")
     assert texts(*values, 1024, 1001)[1] == ""
-    assert "SD 1.5 1024×1024: dilation 2, about " in text(*values, 1024, 1024)
+    assert "SD 1.5 1024×1024: dilation 2 over 512×512, about " in text(*values, 1024, 1024)
     assert "SD 1.5 512×512: nothing to do, 512×512 is not larger" in text(*values, 512, 512)
     assert "height = 1001 is not allowed" in text(*values, 1024, 1001)
     assert "NoneType" in text(*values, 1024, None)  # a size field that was emptied

@@ -53,7 +53,12 @@ def test_other_processors_are_left_alone_and_come_back_after_an_exception() -> N
         assert _processors(unet) == before
     unet.set_attn_processor(AttnProcessor2_0())
     before = _processors(unet)
-    with pytest.raises(KeyboardInterrupt), fs.attach(unet, fs.plan(unet, 160, 160), None, DiffusersCalls()):
-        assert _processors(unet) != before
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with fs.attach(unet, fs.plan(unet, 160, 160), None, DiffusersCalls()):
+            assert _processors(unet) != before
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert _processors(unet) == before

@@ -84,7 +84,7 @@ def _headline(page, text: str) -> None:
 def test_the_headline_follows_the_size(page) -> None:
     _set(page, "width", 1024)
     _set(page, "height", 1024)
-    _headline(page, "SD 1.5 1024×1024: dilation 2, about 1.2× time")
+    _headline(page, "SD 1.5 1024×1024: dilation 2 over 512×512, about 1.2× time")
     _set(page, "width", 2048)
     _headline(page, "SD 1.5 2048×1024: dilation 4")
     _set(page, "width", 512)

@@ -12,6 +12,7 @@ import fouriscale as fs
 import oracle
 from fouriscale.maths.sizes import (
     SDXL_BUCKETS,
+    bucket_of_shape,
     ceil_scale,
     check_picture_size,
     megapixels,
@@ -145,3 +146,16 @@ def test_refused_sizes(width: int, height: int, field: str, value: str) -> None:
 def test_accepted_sizes(size: tuple[int, int]) -> None:
     assert check_picture_size(*size) is None
     assert fs.plan_family("sdxl", *size).size == size
+
+
+@pytest.mark.parametrize(
+    ("size", "bucket"),
+    [
+        ((1280, 1280), (1024, 1024)),
+        ((1536, 1536), (1024, 1024)),
+        ((1152, 832), (1152, 832)),
+        ((1920, 1080), (1344, 768)),
+    ],
+)
+def test_bucket_of_the_same_shape(size: tuple[int, int], bucket: tuple[int, int]) -> None:
+    assert bucket_of_shape(size) == bucket

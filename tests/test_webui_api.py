@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from fouriscale import __version__, plan_family
-from fouriscale.presets import load
+from fouriscale.presets import AUTO_SETTINGS, load
 from fouriscale.webui.api import ROOT, credentials_of, schema_of_arguments
 from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
 from fouriscale.webui.describe import headline
@@ -43,7 +43,7 @@ def test_presets(host: Host, client: TestClient, tmp_path: Path) -> None:
     answer = client.get(ROOT + "/presets")
     assert answer.status_code == 200
     assert [p["name"] for p in answer.json()] == [p.name for p in load()]
-    assert answer.json()[8] == {
+    assert answer.json()[11] == {
         "name": "SDXL 2048x2048", "family": "sdxl", "size": [2048, 2048], "settings": {"start": 0.4, "stop": 0.7},
     }  # fmt: skip
     host.options["fouriscale_user_folder"] = str(tmp_path)
@@ -73,7 +73,10 @@ def test_schema(client: TestClient) -> None:
 def test_plan_of_a_family(client: TestClient, family: str) -> None:
     answer = client.get(ROOT + "/plan", params={"width": 2048, "height": 1536, "family": family})
     assert answer.status_code == 200
-    assert answer.json() == {**json.loads(json.dumps(plan_family(family, 2048, 1536).to_dict())), "preset": "Auto"}
+    assert answer.json() == {
+        **json.loads(json.dumps(plan_family(family, 2048, 1536, AUTO_SETTINGS).to_dict())),
+        "preset": "Auto",
+    }
 
 
 def test_plan_of_the_current_model(client: TestClient) -> None:
@@ -183,6 +186,6 @@ def test_routes_are_versioned() -> None:
 def test_headline_without_a_model_speaks_of_both_families() -> None:
     text = headline(None, [], 1024, 1024, [])[0]
     assert text.startswith(
-        "no model is loaded yet; SD 1.5 1024×1024: dilation 2, about 1.2× time; SDXL 1024×1024: nothing"
+        "no model is loaded yet; SD 1.5 1024×1024: dilation 2 over 512×512, about 1.2× time; SDXL 1024×1024: nothing"
     )
     assert "start = 7" in headline(None, [{"start": 7}], 1024, 1024, [])[0]

@@ -465,7 +465,10 @@ SKIPS = [
     ([{"start": "soon"}], "start = 'soon' is not allowed: a number from 0 to 1"),
     ([{"preset": "Custom", "start": 0.9, "stop": 0.1}], "start = 0.9 is not allowed: a number from 0 to stop (0.1)"),
     ([{"strength": 1}], "strength = 1 is not allowed: unknown argument; known are enabled, preset, "),
-    ([True, "no such preset"], "preset = 'no such preset' is not allowed: one of Auto, SD 1.5 1024x1024, "),
+    (
+        [True, "no such preset"],
+        "preset = 'no such preset' is not allowed: one of Auto, Reference, Balanced, Detail, SD 1.5 1024x1024, ",
+    ),
     ([True, "SDXL 2048x2048"], "preset = 'SDXL 2048x2048' is not allowed: a preset for sd15, which this model is, or"),
     ([True, "Auto", "Both", "no.such.layer"], "layers = 'no.such.layer' is not allowed: no such convolution; "),
     ([{"dilation": 1}], "the dilation is set to 1"),

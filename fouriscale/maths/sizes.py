@@ -45,6 +45,15 @@ def nearest_bucket(size: Size, unit: int = 1024) -> Size:
     return min(buckets, key=cost)
 
 
+def bucket_of_shape(size: Size, unit: int = 1024) -> Size:
+    """The SDXL training size whose shape (width over height) is closest to that of `size`, the first on ties.
+
+    unit: as for `nearest_bucket`.
+    """
+    buckets = [_scaled(b, unit) for b in SDXL_BUCKETS]
+    return min(buckets, key=lambda b: abs(math.log(size[0] * b[1] / (size[1] * b[0]))))
+
+
 def _scaled(bucket: Size, unit: int) -> Size:
     if unit == 1024:
         return bucket

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import find_unet
-from ..plan_text import METHOD_NAMES
+from ..plan_text import METHOD_NAMES, px
 from ..planning import Plan, plan, plan_family
 from ..presets import Preset
 from ..unet.structure import describe
@@ -34,7 +34,7 @@ def plan_for_family(
 def headline(
     sd_model: Any, values: Sequence[Any], width: Any, height: Any, presets: Sequence[Preset]
 ) -> tuple[str, list[Plan]]:
-    """For the accordion's header, such as "SDXL 2048×2048: dilation 2, about 1.3× time", and the plans behind it.
+    """For the accordion's header, such as "SDXL 2048×2048: dilation 2 over 1024×1024, about 1.3× time"; and its plans.
 
     Never raises: what is wrong is the text, and there is no plan then. While no model is loaded (Forge loads one with
     the first picture): what would happen with each common family.
@@ -59,5 +59,5 @@ def _line(decided: Plan) -> str:
         return f"{name}: nothing to do, {decided.reason}"
     method = decided.settings.method
     named = "" if method == "fouriscale" else f"{METHOD_NAMES[method]}, "
-    what = f"dilation {decided.dilation:g}" if decided.layers else "queries scaled"
+    what = f"dilation {decided.dilation:.3g} over {px(decided.base)}" if decided.layers else "queries scaled"
     return f"{name}: {named}{what}, about {decided.cost:.1f}× time"

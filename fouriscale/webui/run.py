@@ -185,6 +185,9 @@ class Run:
         self._record(session.plan, session)
         if session.unamplified:
             self._note(UNAMPLIFIED)
+        if session.history and not session.calls:
+            begun, stop = session.history[0][0], session.plan.stop
+            self.skip(f"the pass begins at {begun:.0%} of the trajectory, and FouriScale stops at {stop:.0%}")
         if session.calls:
             fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)

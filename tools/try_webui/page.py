@@ -55,15 +55,15 @@ def shown_controls(page: Any) -> dict[str, Any]:
 
 def generate(page: Any, web: Webui) -> str:
     """Press Generate and wait for the end; the text under the pictures."""
-    info = page.locator("#html_info_txt2img")
-    before = info.inner_text()
+    info = page.locator("#html_info_txt2img")  # A1111 has two of them, one without text
+    before = info.all_inner_texts()
     page.locator("#txt2img_generate").click()
     end = time.time() + LONG
     while time.time() < end:
         page.wait_for_timeout(500)
-        text = info.inner_text()
-        if text != before and not web.call("/sdapi/v1/progress?skip_current_image=true")["state"]["job"]:
-            return str(text)
+        texts = info.all_inner_texts()
+        if texts != before and not web.call("/sdapi/v1/progress?skip_current_image=true")["state"]["job"]:
+            return str(max(texts, key=len))
     raise AssertionError("the generation did not end")
 
 
