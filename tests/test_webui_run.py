@@ -467,7 +467,7 @@ SKIPS = [
     ([{"strength": 1}], "strength = 1 is not allowed: unknown argument; known are enabled, preset, "),
     (
         [True, "no such preset"],
-        "preset = 'no such preset' is not allowed: one of Auto, Reference, Balanced, Detail, SD 1.5 1024x1024, ",
+        "preset = 'no such preset' is not allowed: one of Auto, Reference, Balanced, Detail, ",
     ),
     ([True, "SDXL 2048x2048"], "preset = 'SDXL 2048x2048' is not allowed: a preset for sd15, which this model is, or"),
     ([True, "Auto", "Both", "no.such.layer"], "layers = 'no.such.layer' is not allowed: no such convolution; "),

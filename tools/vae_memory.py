@@ -51,17 +51,18 @@ def new_decoder(half: bool) -> nn.Module:
     """A decoder of the published models' size, with random weights."""
     from diffusers.models.autoencoders.vae import Decoder
 
+    torch.set_default_dtype(torch.bfloat16 if half else torch.float32)
     decoder = Decoder(
         in_channels=4, out_channels=3, up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(128, 256, 512, 512), layers_per_block=2,
     )  # fmt: skip
-    return decoder.eval().to(torch.bfloat16 if half else torch.float32)
+    return decoder.eval()
 
 
 def decode(decoder: nn.Module, given: argparse.Namespace) -> None:
     """Decode once, as the command line says."""
     side = given.size // 8
-    latents = torch.ones(1, 4, side, side, dtype=torch.bfloat16 if given.half else torch.float32)
+    latents = torch.ones(1, 4, side, side)
     with nullcontext() if given.plain else TiledDecoder(decoder, tile=given.tile, memory=int(given.keep * 2**30)):
         decoder(latents)
 

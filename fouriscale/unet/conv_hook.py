@@ -150,5 +150,6 @@ class ConvHook:
             return self._filters.grid(treatment.filter, treatment.dilation, x.device).enlarge
         if treatment.stretch == 1.0:
             return None
-        size = tuple(side // stride for side, stride in zip(x.shape[-2:], module.stride, strict=True))
+        # As large as the plain convolution's, which rounds up: what is added to it by a ControlNet has that size.
+        size = tuple(-(-side // stride) for side, stride in zip(x.shape[-2:], module.stride, strict=True))
         return lambda out: F.interpolate(out, size=size, mode="bilinear")
