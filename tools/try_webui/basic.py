@@ -109,6 +109,11 @@ def cases(web: Webui) -> Iterator[Case]:
     yield "long prompt (unequal tokens)", lambda: compared(web, prompt="hamburger, " * 60)
     yield "CFG 1", lambda: compared(web, cfg_scale=1)
     yield "guidance off", lambda: compared(web, web.args(guidance=False))
+    for method in ("scalecrafter", "attn-entropy"):
+        yield f"method {method}", lambda method=method: compared(web, web.args(method=method))
+    for name in ("low_memory", "fast", "freeu"):
+        yield f"{name} on", lambda name=name: compared(web, web.args(**{name: True}))
+    yield "amplified guidance", lambda: compared(web, web.args(amp_guidance=2.0))
     yield "width twice the height", lambda: compared(web, height=web.body["height"] // 2)
     odd = web.body["height"] // 2 + 72
     yield f"height {odd}, not a multiple of 64", lambda: compared(web, height=odd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 import tempfile
 import time
@@ -108,21 +109,18 @@ def plotted(web: Webui) -> str:
         pick(page, f"{plot}_x_type", "[FouriScale] Start")
         page.locator(f"{plot}_x_values textarea, {plot}_x_values input").first.fill("0.1, 0.4")
         pick(page, f"{plot}_y_type", "[FouriScale] Enabled")
-        page.wait_for_timeout(1000)
-        values = page.locator(f"{plot}_y_values input, {plot}_y_values textarea")
-        drop = page.locator(f"{plot}_y_values_dropdown input")
-        if drop.count() and drop.first.is_visible():
-            for value in ("True", "False"):
-                pick(page, f"{plot}_y_values_dropdown", value)
-        else:
-            values.first.fill("True, False")
-        text = generate(page, web)
+        page.locator(f"{plot}_csv_mode input").first.check()  # values as text, not from a dropdown
+        page.locator(f"{plot}_y_values textarea, {plot}_y_values input").first.fill("True, False")
+        generate(page, web)
+        info = json.loads(page.locator("#generation_info_txt2img textarea").first.input_value())
         pictures = page.locator("#txt2img_gallery img").count()
-    axes = re.findall(r"[XY] (?:Type|Values): [^\n]*?(?=, [XYZ] |, Version|$)", text)
-    assert "[FouriScale] Start" in text, text
-    assert "[FouriScale] Enabled" in text, text
     assert pictures >= 1, "no grid on the page"
-    return f"{'; '.join(axes)}; {pictures} pictures on the page"
+    starts = [
+        match.group(1) if (match := re.search("FouriScale start: ([0-9.]+)", t)) else "" for t in info["infotexts"]
+    ]
+    assert web.last()["start"] == 0.4, web.last()  # of the last cell in which FouriScale was on
+    assert {"0.1", "0.4", ""} <= set(starts), info["infotexts"]
+    return f"start in the pictures' texts: {', '.join(s or 'off' for s in starts)}; {pictures} pictures on the page"
 
 
 def cases(web: Webui) -> Iterator[Case]:
