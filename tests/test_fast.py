@@ -1,0 +1,99 @@
+"""Fast mode: the coarse grid's arithmetic, which convolutions use it, and how far it is from exact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import fouriscale as fs
+from fouriscale.maths.coarse import CoarseGrid, cubic_enlargement
+from fouriscale.maths.lowpass import FilterSpec, LowPass
+from unets import build, inputs, largest, run
+
+PX, LATENT = 128, 16
+FAST = fs.Settings(fast=True)
+
+
+@pytest.mark.parametrize(("size", "step"), [(16, 2), (17, 2), (20, 3), (21, 4), (3, 4)])
+def test_enlargement_keeps_constants_and_samples(size: int, step: int) -> None:
+    matrix = cubic_enlargement(size, step)
+    assert matrix.shape == (size, math.ceil(size / step))
+    np.testing.assert_allclose(matrix.sum(1), 1.0, atol=1e-12)
+    np.testing.assert_array_equal(matrix[::step], np.eye(math.ceil(size / step)))
+
+
+def test_enlargement_reproduces_parabolas_away_from_the_edges() -> None:
+    x = np.arange(33.0)
+    parabola = 0.3 * x**2 - 2 * x + 1
+    inside = slice(4, 28)
+    np.testing.assert_allclose((cubic_enlargement(33, 4) @ parabola[::4])[inside], parabola[inside], atol=1e-10)
+
+
+def test_reducing_is_filtering_and_keeping_every_other_sample() -> None:
+    spec = FilterSpec("strong", 2.0, 0.0, (32, 48), (31, 44))
+    x = torch.randn(2, 3, 31, 44, generator=torch.Generator().manual_seed(0))
+    device = torch.device("cpu")
+    expected = LowPass(spec, device)(x)[..., ::2, ::2]
+    torch.testing.assert_close(CoarseGrid(spec, 2, device).reduce(x), expected, atol=1e-5, rtol=0)
+
+
+def test_without_high_frequencies_it_is_the_dilated_convolution_away_from_the_borders() -> None:
+    side = torch.arange(64) * (2 * math.pi / 64)
+    x = (torch.cos(2 * side)[:, None] * torch.sin(3 * side)[None, :])[None, None]
+    weight = torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(1))
+    grid = CoarseGrid(FilterSpec("strong", 2.0, 0.0, (64, 64), (64, 64)), 2, torch.device("cpu"))
+    coarse = grid.enlarge(F.conv2d(grid.reduce(x), weight, padding=1))
+    exact = F.conv2d(x, weight, padding=2, dilation=2)
+    inside = (..., slice(8, -8), slice(8, -8))
+    assert largest(coarse[inside] - exact[inside]) < 0.01 * largest(exact)
+
+
+def _areas(unet: torch.nn.Module, settings: fs.Settings) -> dict[str, list[tuple[int, int]]]:
+    plan = fs.plan(unet, PX, PX, settings)
+    seen: dict[str, list[tuple[int, int]]] = {layer.name: [] for layer in plan.layers}
+    handles = []
+    with fs.attach(unet, plan) as session, torch.no_grad():
+        session.progress = (0, 50)
+        for layer in plan.layers:  # registered after FouriScale's: they see what the convolution gets
+            handles.append(
+                unet.get_submodule(layer.path).register_forward_pre_hook(
+                    lambda m, args, name=layer.name: seen[name].append((len(args[0]), args[0].shape[-1]))
+                )
+            )
+        unet(**inputs(plan.family, 2, LATENT, LATENT))
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_strong_rows_are_convolved_at_a_quarter_of_the_area() -> None:
+    unet = build("sd15")
+    exact, fast = _areas(unet, fs.Settings()), _areas(unet, FAST)
+    for layer in fs.plan(unet, PX, PX).layers:
+        ((rows, side),) = exact[layer.name]
+        assert rows == 3
+        if layer.role == "resnet":
+            assert fast[layer.name] == [(1, side), (2, side // 2)], layer.name
+        else:
+            assert fast[layer.name] == [(3, side)], layer.name
+
+
+@pytest.mark.parametrize("size", [(128, 128), (136, 200)])
+def test_close_to_exact_on_a_tiny_unet(size: tuple[int, int]) -> None:
+    unet = build("sd15")
+    x = inputs("sd15", 2, size[1] // 8, size[0] // 8)
+    plain = run(unet, x)
+    exact, fast = (run(unet, x, fs.plan(unet, *size, s)) for s in (fs.Settings(), FAST))
+    error, effect = (exact - fast).norm(), (exact - plain).norm()
+    assert 0.0 < error < 0.7 * effect  # random weights make noise of every frequency, which is the hardest case
+
+
+def test_no_effect_where_the_strong_filter_leaves_high_frequencies() -> None:
+    unet = build("sdxl")
+    x = inputs("sdxl", 2, LATENT, LATENT)
+    exact, fast = (run(unet, x, fs.plan(unet, PX, PX, s)) for s in (fs.Settings(), FAST))
+    assert torch.equal(exact, fast)
