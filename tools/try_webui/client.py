@@ -142,11 +142,11 @@ def must_equal(one: Made, other: Made, what: str) -> str:
     return f"{what}: same picture"
 
 
-def compared(web: Webui, args: Any = None, **changes: Any) -> str:
-    """Plain against FouriScale; raises AssertionError unless every picture differs."""
+def compared(web: Webui, args: Any = None, least: float = LEAST, **changes: Any) -> str:
+    """Plain against FouriScale; raises AssertionError unless every picture differs by more than `least`."""
     args = web.args() if args is None else args
     found = differences(web.pictures(None, **changes), web.pictures(args, **changes))
-    assert min(found) > LEAST, f"no effect: {found}; {web.last().get('reason')}"
+    assert min(found) > least, f"no effect: {found}; {web.last().get('reason')}"
     return f"differs by {shown(found)}; {web.last()['unet_calls']} UNet calls at work"
 
 
