@@ -10,6 +10,7 @@ the picture's own resolution, is computed again for each GroupNorm: memory is bo
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from math import prod
 from types import TracebackType
@@ -22,7 +23,7 @@ from ..errors import SettingsError, UnsupportedModelError
 from .steps import Affine, State, Step, steps_of, working_dtype
 
 TILE = 64  # latent pixels
-MEMORY = 4 * 2**30  # bytes of activations that are kept
+MEMORY = 4 * 2**30  # bytes of activations that are kept where nothing is known about the machine
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 
 
@@ -141,8 +142,9 @@ def decode_tiled(decoder: nn.Module, latents: Tensor, tile: int = TILE, memory: 
 
     decoder: of diffusers' AutoencoderKL, or of an ldm first stage model. latents: (n, c, h, w), as the decoder wants
     them, behind `post_quant_conv`. tile: side of the tiles, latent pixels. memory: bytes of activations that may be
-    kept besides the input of the block at hand, None: 4 GiB, and on CUDA at most half of what is free; less memory
-    means more computing. Returns (n, channels, 8 h, 8 w). Idea of pooled statistics: FouriScale, `--vae_tiling`.
+    kept, besides the last one before each enlargement, which always is; less memory means more computing. None: half of
+    what is free on CUDA, else a quarter of the machine's memory, or 4 GiB. Returns (n, channels, 8 h, 8 w). The idea of
+    pooled statistics is FouriScale's (`--vae_tiling`).
     Raises UnsupportedModelError for other decoders, before anything is computed, and SettingsError.
     """
     if tile < 1:
@@ -220,8 +222,10 @@ def _boxes(height: int, width: int, tile: int) -> list[Box]:
 
 
 def _room(device: torch.device) -> int:
-    if device.type != "cuda":
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+        return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+    try:
+        return max(MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    except (AttributeError, ValueError, OSError):  # no such thing on Windows
         return MEMORY
-    free = torch.cuda.mem_get_info(device)[0]
-    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(MEMORY, free // 2)
