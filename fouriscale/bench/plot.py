@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 COLOURS = {
     "plain": "#888888", "fouriscale": "#2a6fbb", "reference": "#d1603d", "low-memory": "#3c9d6b", "fast": "#9a6fb0",
 }  # fmt: skip
-GIB = 2**30
+MIB = 2**20
 
 
 def plot_report(report: dict[str, Any], path: Path) -> None:
@@ -30,8 +30,8 @@ def plot_report(report: dict[str, Any], path: Path) -> None:
     axes[1].set_title("50 steps (line: predicted)")
     axes[1].axhline(1.0, color="black", linewidth=0.8, linestyle=":")
     memory = report["memory_bytes"]
-    axes[2].bar(list(memory), [b / GIB for b in memory.values()], color=[_colour(m) for m in memory])
-    axes[2].set_title("peak memory of a step beside the weights, GiB")
+    axes[2].bar(list(memory), [b / MIB for b in memory.values()], color=[_colour(m) for m in memory])
+    axes[2].set_title("peak memory of a step beside the weights, MiB")
     for axis in axes[1:]:
         axis.tick_params(axis="x", rotation=20)
     _save(figure, path)
@@ -57,11 +57,14 @@ def plot_growth(report: dict[str, Any], path: Path) -> None:
     areas = [row["area"] for row in report["sizes"]]
     for mode in report["sizes"][0]["seconds"]:
         axes[0].plot(areas, [r["seconds"][mode] for r in report["sizes"]], "o-", label=mode, color=_colour(mode))
-        values = [r["memory_bytes"][mode] / GIB for r in report["sizes"]]
+        values = [r["memory_bytes"][mode] / MIB for r in report["sizes"]]
         axes[1].plot(areas, values, "o-", label=mode, color=_colour(mode))
-    for axis, title in zip(axes, ("seconds of one step", "peak memory of a step beside the weights, GiB"), strict=True):
-        axis.set(title=title, xlabel="area over the base's", xscale="log", yscale="log", xticks=areas)
+    for axis, title in zip(axes, ("seconds of one step", "peak memory of a step beside the weights, MiB"), strict=True):
+        axis.set(title=title, xlabel="area over the base's", xscale="log", xticks=areas)
         axis.set_xticks([], minor=True)
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("")
         axis.set_xticklabels([f"{a:g}" for a in areas])
         axis.grid(alpha=0.3)
         axis.legend()
