@@ -241,7 +241,7 @@ class Session:
         count = len(rows.sources)
         inner = RowMap(count, tuple(range(count)))
         self._current.value = Call(dilation, inner, share)
-        args, kwargs = inner.append(select((args, kwargs), rows.batch, rows.sources))
+        args, kwargs = select((args, kwargs), rows.batch, rows.sources * 2)
         return self._adapter.regrouped(rows.batch, [*rows.sources] * 2, args, kwargs)
 
     def _amplifies(self, progress: Progress, labelled: RowMap | None) -> bool:

@@ -121,9 +121,10 @@ class RowMap:
 
 
 def take(x: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    """Some rows of `x`; a view where they stand together."""
-    first, last = rows[0], rows[-1]
-    return x[first : last + 1] if last - first + 1 == len(rows) else x[list(rows)]
+    """Some rows of `x`, in that order; a view where they stand together."""
+    first = rows[0]
+    together = list(rows) == list(range(first, first + len(rows)))
+    return x[first : first + len(rows)] if together else x[list(rows)]
 
 
 def select(tree: Any, batch: int, rows: Sequence[int]) -> Any:
@@ -153,6 +154,8 @@ def join_tensors(one: Any, other: Any, rows: int, join: Callable[[torch.Tensor, 
     if is_dataclass(one) and not isinstance(one, type):
         pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in fields(one)}
         return replace(one, **{name: join_tensors(a, b, rows, join) for name, (a, b) in pairs.items()})
+    if isinstance(one, dict):
+        return {name: join_tensors(value, other[name], rows, join) for name, value in one.items()}
     if isinstance(one, list | tuple) and not hasattr(one, "_fields"):
         return type(one)(join_tensors(a, b, rows, join) for a, b in zip(one, other, strict=True))
     return one
