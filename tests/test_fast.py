@@ -97,3 +97,62 @@ def test_no_effect_where_the_strong_filter_leaves_high_frequencies() -> None:
     x = inputs("sdxl", 2, LATENT, LATENT)
     exact, fast = (run(unet, x, fs.plan(unet, PX, PX, s)) for s in (fs.Settings(), FAST))
     assert torch.equal(exact, fast)
+
+
+def band_limited(size: int, highest: int) -> torch.Tensor:
+    """Random numbers (1, 4, size, size) with periods of size/highest samples and longer, none above."""
+    spectrum = torch.fft.fft2(torch.randn(1, 4, size, size, generator=torch.Generator().manual_seed(2)))
+    kept = torch.fft.fftfreq(size, 1 / size).abs() <= highest
+    return torch.fft.ifft2(spectrum * kept[:, None] * kept[None, :]).real
+
+
+@pytest.mark.parametrize(("step", "highest", "tolerance"), [(2, 2, 2e-3), (2, 4, 6e-3), (2, 8, 0.06), (4, 2, 0.01)])
+def test_reduced_and_enlarged_is_filtered(step: int, highest: int, tolerance: float) -> None:
+    """What is far below the coarse grid's limit of 64/(2·step) periods comes back, but for what interpolation costs."""
+    x = band_limited(64, highest)
+    spec = FilterSpec("strong", float(step), 0.0, (64, 64), (64, 64))
+    grid = CoarseGrid(spec, step, torch.device("cpu"))
+    filtered = LowPass(spec, torch.device("cpu"))(x)
+    inside = (..., slice(8, -8), slice(8, -8))
+    error = (grid.enlarge(grid.reduce(x)) - filtered)[inside].norm() / filtered[inside].norm()
+    assert tolerance / 10 < error < tolerance
+
+
+@pytest.mark.parametrize(("size", "step"), [((31, 44), 2), ((17, 25), 3), ((5, 9), 4)])
+def test_any_size_comes_back(size: tuple[int, int], step: int) -> None:
+    even = (size[0] + size[0] % 2, size[1] + size[1] % 2)
+    grid = CoarseGrid(FilterSpec("strong", float(step), 0.0, even, size), step, torch.device("cpu"))
+    x = torch.ones(2, 3, *size, dtype=torch.float16)
+    small = grid.reduce(x)
+    assert small.shape == (2, 3, -(-size[0] // step), -(-size[1] // step))
+    assert grid.enlarge(small).shape == x.shape
+    assert grid.enlarge(small).dtype == torch.float16
+
+
+@pytest.mark.parametrize(("scale", "bound"), [(2.0, 0.35), (3.0, 0.42), (4.0, 0.50), (1.5, 0.45)])
+def test_how_far_it_is_from_exact(scale: float, bound: float) -> None:
+    """One convolution of a 64×64 map with a 1/f spectrum, relative to the exact result. Zero would be 1."""
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(1, 16, 64, 64, generator=generator)
+    frequency = torch.fft.fftfreq(64)
+    radius = (frequency[:, None] ** 2 + frequency[None, :] ** 2).sqrt().clamp(min=1 / 64)
+    x = torch.fft.ifft2(torch.fft.fft2(white) / radius).real
+    weight = torch.randn(16, 16, 3, 3, generator=generator)
+    step = math.ceil(scale)
+    spec = FilterSpec("strong", scale, 0.0, (64, 64), (64, 64))
+    exact = F.conv2d(LowPass(spec, torch.device("cpu"))(x), weight, padding=step, dilation=step)
+    grid = CoarseGrid(spec, step, torch.device("cpu"))
+    error = (grid.enlarge(F.conv2d(grid.reduce(x), weight, padding=1)) - exact).norm() / exact.norm()
+    assert bound / 2 < error < bound
+
+
+def test_downsamplers_stay_on_the_fine_grid_where_they_are_filtered_too() -> None:
+    plan = fs.plan_family("sd15", 1536, 1536, FAST)
+    for layer in plan.layers:
+        stride = 2 if layer.role == "downsampler" else 1
+        host, twin = (plan.treatment(layer, is_twin, 3.0, (96, 96), stride) for is_twin in (False, True))
+        assert host.coarse == (layer.role == "resnet")
+        assert not twin.coarse
+        assert host.dilation == twin.dilation == 3
+        assert (host.filter is None) == (layer.role == "upsampler")
+    assert not any(plan.treatment(layer, False, 1.0, (96, 96), 1).coarse for layer in plan.layers)
