@@ -99,7 +99,7 @@ class Count(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
             self.work += result.numel() * args[1][0].numel()
-        elif "scaled_dot_product" in str(func):
+        elif "scaled_dot_product" in str(func) and "math" not in str(func):
             self.work += 2 * args[0].numel() * args[1].shape[-2]
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor) and id(leaf) not in self._tensors:
@@ -132,7 +132,7 @@ def count_memory(given: argparse.Namespace) -> None:
         decoder = new_decoder(given.half)
         with Count() as count:
             decode(decoder, given)
-    print(f"{told(given)}: {count.peak / 2**30:.2f} GiB of tensors, {2 * count.work / 1e12:.0f} TFLOP", flush=True)
+    print(f"{told(given)}: {count.peak / 2**30:.2f} GiB of tensors, {2 * count.work / 1e12:.1f} TFLOP", flush=True)
 
 
 def measure_errors(steps: int) -> None:

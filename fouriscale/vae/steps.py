@@ -144,9 +144,17 @@ def _diffusers_attention(block: Any) -> Step:
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of one head over (n, tokens, channels), a few queries at a time: tokens² may be far too many."""
-    size = max(1, SCORES // (k.shape[0] * k.shape[1]))
-    parts = [functional.scaled_dot_product_attention(few, k, v) for few in q.split(size, dim=1)]
-    return torch.cat(parts, dim=1)
+    # A GPU wants many queries at once; kernels that keep no scores want a dimension for heads.
+    scores = max(SCORES, free_memory(q.device) // 16) if q.device.type == "cuda" else SCORES
+    q, k, v = (part.unsqueeze(1) for part in (q, k, v))
+    size = max(1, scores // (k.shape[0] * k.shape[2]))
+    parts = [functional.scaled_dot_product_attention(few, k, v) for few in q.split(size, dim=2)]
+    return torch.cat(parts, dim=2).squeeze(1)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a CUDA device has left, with those that torch holds and does not use."""
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _activate(x: Tensor, affine: Affine | None) -> Tensor:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import SettingsError, UnsupportedModelError
-from .steps import Affine, State, Step, steps_of, working_dtype
+from .steps import Affine, State, Step, free_memory, steps_of, working_dtype
 
 TILE = 64  # latent pixels
 MEMORY = 4 * 2**30  # bytes of activations that are kept where nothing is known about the machine
@@ -223,8 +223,7 @@ def _boxes(height: int, width: int, tile: int) -> list[Box]:
 
 def _room(device: torch.device) -> int:
     if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-        return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+        return free_memory(device) // 2
     try:
         return max(MEMORY, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
     except (AttributeError, ValueError, OSError):  # no such thing on Windows
