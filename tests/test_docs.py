@@ -32,7 +32,17 @@ PAGES = [
 ]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in PAGES}
 # Options of other programs that the pages may name.
-FOREIGN = {"--api", "--api-auth", "--url", "--slow", "--help"}
+FOREIGN = {
+    "--api",
+    "--api-auth",
+    "--url",
+    "--slow",
+    "--help",
+    "--multi_gpu",
+    "--num_processes",
+    "--nproc_per_node",
+    "--cpu",
+}
 # Folders that are there in a checkout; names below them in backticks must exist.
 FOLDERS = ("fouriscale", "tests", "tools", "docs", "presets", "scripts", "javascript", "requirements", "localizations")
 
