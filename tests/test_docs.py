@@ -42,6 +42,7 @@ FOREIGN = {
     "--num_processes",
     "--nproc_per_node",
     "--cpu",
+    "--keep",
 }
 # Folders that are there in a checkout; names below them in backticks must exist.
 FOLDERS = ("fouriscale", "tests", "tools", "docs", "presets", "scripts", "javascript", "requirements", "localizations")
