@@ -372,7 +372,7 @@ class Sharpened:
         return attn.to_out[1](attn.to_out[0]((weights @ v).transpose(1, 2).flatten(2)))
 
 
-@pytest.mark.parametrize("size", [(128, 128), (256, 128), (192, 320)])
+@pytest.mark.parametrize("size", [(128, 128), (192, 128)])
 @pytest.mark.parametrize("family", ["sd15", "sd21", "sdxl"])
 def test_attention_entropy(family: str, size: tuple[int, int]) -> None:
     unet = build(family, seed=3)
@@ -416,7 +416,7 @@ def test_attention_entropy_touches_no_convolution_and_makes_no_rows() -> None:
 
 @pytest.mark.parametrize("error", [None, RuntimeError("boom"), KeyboardInterrupt("stop")], ids=["ok", "error", "exit"])
 @pytest.mark.parametrize("scales", [(4, 2), (2.5, 2.5)])
-@pytest.mark.parametrize("method", ["fouriscale", "scalecrafter", "attn-entropy"])
+@pytest.mark.parametrize("method", ["scalecrafter", "attn-entropy"])
 def test_no_trace(method: str, scales: tuple[float, float], error: BaseException | None) -> None:
     unet, _, call = set_up("sd15", scales)
     armed = False
