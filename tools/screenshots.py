@@ -91,9 +91,11 @@ def of_webui(args: argparse.Namespace) -> None:
         page.locator("#txt2img_fouriscale_enabled").wait_for()
         for side in ("width", "height"):
             set_number(page, f"#txt2img_{side}", getattr(args, side))
-        switch = page.locator("#txt2img_fouriscale_enabled-visible-checkbox")
-        if not switch.is_checked():
-            switch.click()
+        # The host's switch opens the accordion and opening it sets the switch; pressing the switch itself can do both.
+        bar = page.locator("#txt2img_fouriscale_enabled > .label-wrap").first
+        page.wait_for_timeout(3000)
+        if "open" not in str(bar.get_attribute("class")).split():
+            bar.click()
         settle(page, "txt2img", args)
         page.locator("#txt2img_fouriscale_enabled").screenshot(path=str(args.out))
 

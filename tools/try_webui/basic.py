@@ -69,12 +69,13 @@ def plotted(web: Webui) -> str:
     labels = plot["args"][0]["choices"]
     axis = labels.index("[FouriScale] Enabled")
     args = [axis, "False,True", [], 0, "", [], 0, "", []]
-    args += [True if "text inputs" in str(arg["label"]) else arg["value"] for arg in plot["args"][len(args) :]]
+    wanted = ("Use text inputs", "Include Sub Images")  # the latter for the cells' own texts, on reForge
+    args += [str(arg["label"]).startswith(wanted) or arg["value"] for arg in plot["args"][len(args) :]]
     body = {"script_name": "x/y/z plot", "script_args": args}
     made = web.pictures(web.args(), **body)
     texts = made["info"]["infotexts"]
     marked = ["FouriScale: True" in t for t in texts]
-    assert marked[-2:] == [False, True] or marked[1:3] == [False, True], texts
+    assert marked[-2:] == [False, True], texts
     return f"{sum('FouriScale' in str(label) for label in labels)} axes; cells marked {marked}"
 
 

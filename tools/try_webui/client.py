@@ -98,8 +98,8 @@ class Webui:
         """The last run's report."""
         return self.call("/fouriscale/v1/status")["last"] or {}
 
-    def state(self) -> dict[str, Any]:
-        """Every hook and every attribute of the UNet's modules; raises Skipped without the extension that tells."""
+    def state(self) -> dict[str, str]:
+        """For each of the UNet's modules its hooks and attributes; raises Skipped without the extension that tells."""
         try:
             return dict(self.call("/fouriscale_faults/v1/state"))
         except urllib.error.HTTPError:
@@ -140,6 +140,15 @@ def must_equal(one: Made, other: Made, what: str) -> str:
     found = differences(one, other)
     assert max(found) == 0.0, f"{what}: differs by {found}"
     return f"{what}: same picture"
+
+
+def must_be_as_before(web: Webui, before: dict[str, str]) -> None:
+    """Raises AssertionError, with the first module that changed, unless the UNet's modules are as in `before`."""
+    now = web.state()
+    assert now.keys() == before.keys(), f"{len(now)} modules instead of {len(before)}"
+    changed = [name for name in now if now[name] != before[name]]
+    first = "".join(f"{name}: {before[name]} -> {now[name]}" for name in changed[:1])
+    assert not changed, f"{len(changed)} of the UNet's modules are not as they were; {first}"
 
 
 def compared(web: Webui, args: Any = None, least: float = LEAST, **changes: Any) -> str:

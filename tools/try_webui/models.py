@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .basic import Case, as_url
-from .client import Made, Skipped, Webui, compared, differences, must_differ, must_equal
+from .client import Made, Skipped, Webui, compared, differences, must_be_as_before, must_differ, must_equal
 
 CONTROL_NETWORK = "controlnet"  # the script's name, on A1111 by its extension, on Forge built in
 
@@ -32,7 +32,7 @@ def swapped(web: Webui, name: str) -> str:
     must_differ(web.pictures(web.args(), **other), before, "checkpoint")
     must_equal(web.pictures(web.args(), **own), before, "back again")
     must_equal(web.pictures(None, **own), before_plain, "back again, plain")
-    assert web.state()["digest"] == state["digest"], "the UNet's modules are not as they were"
+    must_be_as_before(web, state)
     return f"{result}; back again the same pictures"
 
 

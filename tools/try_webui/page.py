@@ -111,6 +111,7 @@ def plotted(web: Webui) -> str:
         pick(page, f"{plot}_y_type", "[FouriScale] Enabled")
         page.locator(f"{plot}_csv_mode input").first.check()  # values as text, not from a dropdown
         page.locator(f"{plot}_y_values textarea, {plot}_y_values input").first.fill("True, False")
+        page.locator(f"{plot}_include_lone_images input").first.check()
         generate(page, web)
         info = json.loads(page.locator("#generation_info_txt2img textarea").first.input_value())
         pictures = page.locator("#txt2img_gallery img").count()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .basic import Case, as_url
-from .client import Webui, must_equal
+from .client import Webui, must_be_as_before, must_equal
 
 
 def interrupted(web: Webui) -> str:
@@ -34,7 +34,7 @@ def raising(web: Webui, word: str, **fields: Any) -> str:
         outcome = f"HTTP {error.code}"
     hooks = web.hooks()
     assert hooks == 0, f"{hooks} hooks are left after {outcome}"
-    assert web.state() == state, f"the UNet's modules are not as they were: {state} {web.state()}"
+    must_be_as_before(web, state)
     must_equal(web.pictures(None), before, "plain afterwards")
     must_equal(web.pictures(web.args()), before_made, "FouriScale afterwards")
     return f"{outcome}; modules as before; the next pictures, plain and with FouriScale, are the earlier ones"

@@ -5,7 +5,6 @@ A word in the prompt raises once, in the middle of a generation: "fault-in-conv"
 what a generation leaves behind can be seen. Never install it where pictures are made in earnest.
 """
 
-import hashlib
 import sys
 
 from modules import script_callbacks, scripts, sd_models
@@ -61,19 +60,18 @@ class Faults(scripts.Script):
 
 
 def state():
-    """Numbers of modules and of hooks of any kind, and a digest of what a convolution's forward depends on."""
+    """For each of the UNet's modules: hooks of any kind, and what a convolution's forward depends on."""
     unet = unet_of(sd_models.model_data.sd_model)
     if unet is None:
-        return {"modules": 0, "hooks": 0, "digest": ""}
-    digest, hooks, modules = hashlib.sha256(), 0, 0
+        return {}
+    modules = {}
     for name, module in unet.named_modules():
-        modules += 1
-        hooks += sum(len(getattr(module, kind)) for kind in HOOKS)
+        hooks = sum(len(getattr(module, kind)) for kind in HOOKS)
         values = [repr(getattr(module, attribute, None)) for attribute in ATTRIBUTES]
-        # A1111's LoRA keeps its notes on the modules under network_…, also when no LoRA is in use any more.
-        keys = sorted(k for k in vars(module) if "hooks" not in k and not k.startswith("network_"))
-        digest.update(repr((name, values, keys)).encode())
-    return {"modules": modules, "hooks": hooks, "digest": digest.hexdigest()}
+        # A1111's LoRA and token merging keep notes on the modules after their use.
+        keys = sorted(k for k in vars(module) if "hooks" not in k and not k.startswith(("network_", "_tome_info")))
+        modules[name] = f"{hooks} hooks; {' '.join(values)}; {' '.join(keys)}"
+    return modules
 
 
 script_callbacks.on_app_started(lambda _demo, app: app.add_api_route("/fouriscale_faults/v1/state", state))
