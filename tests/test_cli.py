@@ -78,7 +78,10 @@ EARLY = [
     (["generate", "--prompt", "a cat", "--width", "wide"], ["Invalid value for '--width'", "valid int"]),
     (["generate"], ["Missing option '--prompt'"]),
     (["generate", "--prompt", "a cat", "--colour", "red"], ["No such option: --colour"]),
-    (["generate", "--prompt", "a cat", "--preset", "SD 9"], ["preset = 'SD 9'", "Auto, SD 1.5 1024x1024"]),
+    (
+        ["generate", "--prompt", "a cat", "--preset", "SD 9"],
+        ["preset = 'SD 9'", "Auto, Reference, Balanced, Detail, SD 1.5 1024x1024"],
+    ),
     (["generate", "--prompt", "a cat", "--scheduler", "plms"], ["scheduler = 'plms'", "one of ddim, ddpm, euler"]),
     (["generate", "--prompt", "a cat", "--method", "magic"], ["method = 'magic'", "one of plain, fouriscale"]),
     (["generate", "--prompt", "a cat", "--dtype", "int8"], ["dtype = 'int8'", "float32, float16, bfloat16"]),
@@ -315,10 +318,11 @@ def test_presets_lists_the_figures(cli: Cli) -> None:
     assert (code, err) == (0, "")
     rows = [re.split(r"\s{2,}", line.strip()) for line in out.splitlines()]
     assert rows[0] == ["preset", "family", "size", "dilation", "start", "stop", "estimated time"]
-    assert len(rows) == 13
-    assert rows[1] == ["SD 1.5 1024x1024", "sd15", "1024×1024", "2", "0.2", "0.6", "1.22 × plain"]
-    assert rows[11][:6] == ["SDXL 4096x2048", "sdxl", "4096×2048", "3", "0.4", "0.7"]
-    assert all(1.1 < float(row[6].split()[0]) < 1.5 for row in rows[1:])
+    assert len(rows) == 16
+    assert rows[1:4] == [["Reference", "any", "any"], ["Balanced", "any", "any"], ["Detail", "any", "any"]]
+    assert rows[4] == ["SD 1.5 1024x1024", "sd15", "1024×1024", "2", "0.2", "0.6", "1.22 × plain"]
+    assert rows[14][:6] == ["SDXL 4096x2048", "sdxl", "4096×2048", "3", "0.4", "0.7"]
+    assert all(1.1 < float(row[6].split()[0]) < 1.5 for row in rows[4:])
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_options_of_the_method_become_settings(cli: Cli, models: dict[str, Path]
     assert code == 130
     assert asked[0].settings == fs.Settings(
         dilation=1.5, filter=False, stopband_strong=0.1, stopband_weak=0.3, amp_guidance=2.4, method="scalecrafter",
-        low_memory=True, fast=True,
+        low_memory=True, fast=True, rounding="auto",
     )  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_freeu_is_not_claimed_where_no_layer_has_its_width(
     cli: Cli, models: dict[str, Path], asked: list[Request]
 ) -> None:
     assert cli(models["sdxl"])[0] == 130
-    assert asked[0].settings == fs.Settings()
+    assert asked[0].settings == fs.Settings(rounding="auto")
 
 
 @pytest.mark.parametrize(
