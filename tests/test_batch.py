@@ -321,8 +321,8 @@ def test_the_record_is_in_the_picture_beside_its_parameters(
         assert set(image.text) == {"parameters", RECORD}  # type: ignore[attr-defined]
         found = json.loads(image.text[RECORD])  # type: ignore[attr-defined]
     assert found == {
-        "prompt": "a cat", "width": 128, "height": 64, "seed": 6, "settings": {"stop": 0.9, "rounding": "auto"}, "steps": 2,
-        "preset": "Auto", "model": "sd15", "dtype": "torch.float32",
+        "prompt": "a cat", "width": 128, "height": 64, "seed": 6, "settings": {"stop": 0.9, "rounding": "auto"},
+        "steps": 2, "preset": "Auto", "model": "sd15", "dtype": "torch.float32",
     }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ EARLY = [
     (["generate", "--prompt", "a cat", "--colour", "red"], ["No such option: --colour"]),
     (
         ["generate", "--prompt", "a cat", "--preset", "SD 9"],
-        ["preset = 'SD 9'", "Auto, Reference, Balanced, Detail, SD 1.5 1024x1024"],
+        ["preset = 'SD 9'", "Auto, Reference, Balanced, Detail, "],
     ),
     (["generate", "--prompt", "a cat", "--scheduler", "plms"], ["scheduler = 'plms'", "one of ddim, ddpm, euler"]),
     (["generate", "--prompt", "a cat", "--method", "magic"], ["method = 'magic'", "one of plain, fouriscale"]),
