@@ -12,6 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import oracle
+from fouriscale.bench.memory import peak_bytes
+from fouriscale.maths import separable
 from fouriscale.maths.cache import FilterCache
 from fouriscale.maths.lowpass import FilterSpec, LowPass, axis_mask, half_mask, roll_off
 from fouriscale.maths.schedule import dilation_at
@@ -179,6 +181,48 @@ def test_memory_layout_does_not_matter_and_the_input_stays() -> None:
     assert torch.equal(x, kept)
     torch.testing.assert_close(low(x.to(memory_format=torch.channels_last)), expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(low(x.mT.contiguous().mT), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("limit", [1, 16 * 16 * 3, 16 * 16 * 7, 16 * 16 * 20, 10**9])
+def test_chunks_cover_every_plane_once_and_keep_their_limit(limit: int) -> None:
+    shape = (3, 7, 16, 16)
+    seen = torch.zeros(shape)
+    for part in separable.chunks(shape, limit):
+        seen[part] += 1
+        assert seen[part].numel() <= max(limit, 16 * 16)
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("planes", [1, 3, 7, 20])
+def test_filtering_in_chunks_changes_nothing(planes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = noise(3, 7, 16, 16)
+    expected = LowPass(spec(), CPU)(x)
+    monkeypatch.setattr(separable, "CPU_CHUNK", planes * 16 * 16)
+    torch.testing.assert_close(LowPass(spec(), CPU)(x), expected, atol=1e-6, rtol=0)
+    room = torch.full((5, 7, 16, 16), 7.0)
+    given = room[1:4]
+    assert LowPass(spec(), CPU)(x, given) is given
+    torch.testing.assert_close(room[1:4], expected, atol=1e-6, rtol=0)
+    assert (room[[0, 4]] == 7.0).all()
+
+
+def test_wider_copies_of_16_bit_maps_are_small() -> None:
+    """The whole map in float32 four times over would be eight times its own bytes."""
+    x = noise(2, 64, 128, 128).to(torch.bfloat16)
+    low = LowPass(spec(size=(128, 128)), CPU)
+    low(x[:1, :1])
+    chunk = 4 * separable.CPU_CHUNK
+    own = x.numel() * x.element_size()
+    assert own <= peak_bytes(lambda: low(x), CPU) <= own + 4.5 * chunk < 8 * own + own
+
+
+def test_gradients_pass() -> None:
+    x = noise(1, 2, 16, 16).requires_grad_()
+    low = LowPass(spec(), CPU)
+    weights = noise(1, 2, 16, 16, seed=5)
+    (gradient,) = torch.autograd.grad((low(x) * weights).sum(), x)
+    other = noise(1, 2, 16, 16, seed=6)  # the filter is linear, so its gradient is its transpose
+    torch.testing.assert_close((gradient * other).sum(), (low(other) * weights).sum(), atol=1e-4, rtol=0)
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------

@@ -75,6 +75,8 @@ class LowPass(SeparableFilter):
         self.spec = spec
         self.is_identity = spec.is_identity
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Filter `x`, (n, channels, h, w); the same tensor where the filter changes nothing."""
-        return x if self.is_identity else super().__call__(x)
+    def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Filter `x`, (n, channels, h, w), into `out` where given; else the same tensor where nothing changes."""
+        if not self.is_identity:
+            return super().__call__(x, out)
+        return x if out is None else out.copy_(x)

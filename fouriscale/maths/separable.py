@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
+
+# Numbers that are filtered at a time: what fits a processor's cache, or what keeps other devices busy (64 MiB).
+CPU_CHUNK, CHUNK = 2**20, 2**24
 
 
 def circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
@@ -49,10 +52,30 @@ class SeparableFilter:
         self._left = (matrix(rows.real), matrix(rows.imag))
         self._right = (matrix(columns.real.T), matrix(-columns.imag.T))
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Filter `x`. Sums over whole rows lose too much in 16 bits, hence float32 also under autocast."""
+    def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Filter `x`, into `out` where given. Sums over whole rows lose too much in 16 bits, hence float32 also under
+        autocast; some planes at a time, so that the wider copies stay small.
+        """
+        if out is None:
+            out = x.new_empty(*x.shape[:2], self._left[0].shape[0], self._right[0].shape[1])
+        limit = CPU_CHUNK if x.device.type == "cpu" else CHUNK
         with full_precision(x.device):
-            wide = x.float()
-            real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
-            imaginary = torch.matmul(self._left[1], torch.matmul(wide, self._right[1]))
-            return real.add_(imaginary).to(x.dtype)
+            for part in chunks(x.shape, limit):
+                out[part] = self._filtered(x[part].float())
+        return out
+
+    def _filtered(self, wide: torch.Tensor) -> torch.Tensor:
+        real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
+        return real.add_(torch.matmul(self._left[1], torch.matmul(wide, self._right[1])))
+
+
+def chunks(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, slice]]:
+    """Slices of rows and channels that together cover (n, channels, h, w), each of `limit` numbers or one plane."""
+    rows, channels = shape[:2]
+    planes = max(limit // (shape[2] * shape[3]), 1)
+    some = max(planes // channels, 1)
+    per_row = -(-channels // planes)
+    width = -(-channels // per_row)
+    for row in range(0, rows, some):
+        for channel in range(0, channels, width):
+            yield slice(row, row + some), slice(channel, channel + width)

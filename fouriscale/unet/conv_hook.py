@@ -90,10 +90,7 @@ class ConvHook:
         if rows is None:
             x = self._prepared(x, hosts)
         elif hosts.kernel == twins.kernel and not hosts.coarse:
-            parts = x[: rows.batch], x[rows.batch :]
-            ready = self._prepared(parts[0], hosts), self._prepared(parts[1], twins)
-            if ready[0] is not parts[0] or ready[1] is not parts[1]:
-                x = torch.cat(ready)
+            x = self._prepared_together(x, rows.batch, hosts, twins)
         else:
             self._twins_out = self._run_alone(module, x[rows.batch :], twins)
             x = self._prepared(x[: rows.batch], hosts)
@@ -141,6 +138,22 @@ class ConvHook:
             height, width = (round(side * treatment.stretch) for side in x.shape[-2:])
             x = F.interpolate(x, size=(height, width), mode="bilinear")
         return x
+
+    def _prepared_together(self, x: torch.Tensor, batch: int, hosts: Treatment, twins: Treatment) -> torch.Tensor:
+        """The host's rows and the twins prepared each in their way, in one tensor."""
+        parts = ((x[:batch], hosts), (x[batch:], twins))
+        if hosts.stretch != 1.0 or twins.stretch != 1.0:
+            return torch.cat([self._prepared(part, treatment) for part, treatment in parts])
+        filters = [None if t.filter is None else self._filters.get(t.filter, x.device) for _, t in parts]
+        if all(low_pass is None or low_pass.is_identity for low_pass in filters):
+            return x
+        out = torch.empty_like(x)
+        for (part, _), low_pass, target in zip(parts, filters, (out[:batch], out[batch:]), strict=True):
+            if low_pass is None:
+                target.copy_(part)
+            else:
+                low_pass(part, target)
+        return out
 
     def _finisher(
         self, treatment: Treatment, x: torch.Tensor, module: torch.nn.Conv2d
