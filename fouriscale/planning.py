@@ -82,6 +82,19 @@ class Plan:
         return "cond"
 
     @property
+    def keeps_twins(self) -> bool:
+        """Whether every second step makes do with what the twins changed in the step before (fast mode)."""
+        return self.settings.fast and self.doubled == "cond"
+
+    def coarse_at(self, dilation: float) -> bool:
+        """Whether the strong rows' convolutions run on a coarser grid at `dilation` (fast mode).
+
+        Only where the filter leaves what that grid can hold: without a stop-band, and not while annealing.
+        """
+        whole = dilation > 1.0 and dilation == math.ceil(dilation)
+        return self.settings.fast and whole and self.settings.filter and self.stopbands[0] == 0.0
+
+    @property
     def area_ratio(self) -> float:
         """Picture's area over the base's."""
         return self.size[0] * self.size[1] / (self.base[0] * self.base[1])
@@ -137,8 +150,8 @@ class Plan:
             exact = max(dilation / (self.weak_divisor if twin else 1.0), 1.0)
             whole = math.floor(exact) if self.rounding == "down" else whole
             return Treatment(spec, whole, whole / exact)
-        coarse = self.settings.fast and not twin and spec is not None and spec.stopband == 0.0 and stride == 1
-        return Treatment(spec, whole, coarse=coarse and whole > 1)
+        coarse = spec is not None and not twin and stride == 1 and self.coarse_at(dilation)
+        return Treatment(spec, whole, coarse=coarse)
 
     def filter_spec(self, kind: Kind, layer: Layer, size: tuple[int, int], scale: float) -> FilterSpec | None:
         """The filter for a feature map of `size` (height, width), or None where the layer is not filtered.
@@ -235,7 +248,8 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     )  # fmt: skip
     if made.reason is not None or made.doubled is None:
         return made
-    return dataclasses.replace(made, cost=relative_cost(structure.blueprint, size, layers[0].name, stop))
+    guided = stop / 2 if made.keeps_twins else stop
+    return dataclasses.replace(made, cost=relative_cost(structure.blueprint, size, layers[0].name, guided))
 
 
 def _ratio(size: Size, base: Size) -> float:

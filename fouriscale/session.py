@@ -12,43 +12,16 @@ from typing import Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from .adapter import CallAdapter
 from .maths.cache import FilterCache
 from .maths.schedule import Progress, progress_of_timestep
 from .planning import Plan
 from .unet.attention_hook import EntropyHook
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
+from .unet.kept_twins import KeptTwins
 from .unet.rows import RowMap, check_labels, join_tensors, map_tensors, select
 from .unet.twins import TwinSharing
-
-
-class CallAdapter:
-    """What a host has to say about each UNet call. The base class says nothing: rows are as the session has them."""
-
-    def before(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Called first thing in every UNet call: may set the session's rows and progress, and change arguments."""
-        return args, kwargs
-
-    def may_share_stages(self, kwargs: dict[str, Any]) -> bool:
-        """Whether early blocks may run without the twins; False where something in them counts rows."""
-        return True
-
-    def one_kind_per_call(self, kwargs: dict[str, Any]) -> bool:
-        """Whether cond and uncond rows must be in UNet calls of their own, as in low-memory mode."""
-        return False
-
-    def join_attention(self, module: torch.nn.Module, current: CurrentCall) -> list[Any]:
-        """May make a self-attention compute a row and its twin at once; handles with `remove()`, or none."""
-        return []
-
-    def regrouped(
-        self, batch: int, origin: Sequence[int], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
-        """Called when every tensor of `batch` rows got other rows: may mend what else counts rows.
-
-        origin: for each row that is there now, the index of the host's row that it was made from.
-        """
-        return args, kwargs
 
 
 @dataclass
@@ -76,8 +49,9 @@ class Session:
     rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
     progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
     history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
+    kept_twins: in fast mode, what the twins changed in the step before.
     unamplified: number of calls that amplified or noise-damped guidance could not act on, as cond and uncond were not
-    in one call.
+    in one call, or it is not known which belong together.
     """
 
     def __init__(
@@ -104,6 +78,8 @@ class Session:
         self._outer: Session | None = None
         self._amplified: RowMap | None = None
         self._later: Later | None = None
+        self.kept_twins = KeptTwins() if plan.keeps_twins else None
+        self._without_twins: RowMap | None = None
         self._resting = False
 
     @property
@@ -174,7 +150,7 @@ class Session:
         The youngest session that rests because of this one goes on; one that rests itself has nothing to hand back.
         """
         self._detach()
-        self._filters = FilterCache()
+        self._filters, self.kept_twins = FilterCache(), None
         if self.closed:
             return
         self.closed = True
@@ -199,6 +175,7 @@ class Session:
         self._current.value = None
         self._amplified = None
         self._later = None
+        self._without_twins = None
         for conv in self._convs:
             conv.restore()
 
@@ -217,10 +194,14 @@ class Session:
         labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond")
         self._amplified = labelled if self._amplifies(progress, labelled) else None
         self.calls += 1
-        if doubled == "uncond" and (labelled is None or not labelled.is_mixed):
+        if doubled == "uncond" and (labelled is None or not labelled.is_paired):
             self.unamplified += labelled is None or bool(labelled.cond)
             labelled = None
         if doubled is None or labelled is None or not labelled.sources:
+            self._current.value = Call(dilation, None)
+            return args, kwargs
+        if self.kept_twins is not None and self.kept_twins.next_call(progress, labelled, sample.shape):
+            self._without_twins = labelled
             self._current.value = Call(dilation, None)
             return args, kwargs
         share = self._adapter.may_share_stages(kwargs)
@@ -249,7 +230,7 @@ class Session:
         settings = self.plan.settings
         if settings.amp_guidance == 1.0 or settings.method != "fouriscale" or not self.plan.before_start(progress):
             return False
-        if labelled is not None and labelled.is_mixed:
+        if labelled is not None and labelled.is_paired:
             return True
         self.unamplified += labelled is None or bool(labelled.cond)
         return False
@@ -257,7 +238,7 @@ class Session:
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         if self._later is not None and self._later.running:
             return None
-        call, amplified, later = self._current.value, self._amplified, self._later
+        call, amplified, later, without = self._current.value, self._amplified, self._later, self._without_twins
         if call is None or output is None:  # None: the forward raised
             self._reset()
             return None
@@ -272,7 +253,11 @@ class Session:
             rows = later.rows
         self._reset()
         if rows is not None:
+            if self.kept_twins is not None:
+                self.kept_twins.keep(output, rows)
             output = rows.fold(output)
+        elif without is not None and self.kept_twins is not None:
+            output = self.kept_twins.applied(output, without)
         if amplified is not None:
             factor = self.plan.settings.amp_guidance
             output = map_tensors(output, amplified.batch, lambda x: amplified.amplify(x, factor))

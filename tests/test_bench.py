@@ -77,6 +77,33 @@ def test_kinds_of_steps_of_published_runs() -> None:
     assert [(k.name, k.count) for k in kinds] == [("2/2", 30), ("plain", 20)]
 
 
+def test_kinds_of_steps_in_fast_mode() -> None:
+    """Twins in every second step until stop; the coarse grid until start, and not with SDXL's stop-band."""
+    kinds = timing.step_kinds(fs.plan_family("sd15", 1024, 1024, fs.Settings(fast=True)))
+    assert [(k.name, k.count, k.step) for k in kinds] == [
+        ("2/2 coarse", 6, 4), ("2/2 coarse kept", 5, 5), ("2/2 kept", 10, 19), ("2/2", 9, 20), ("plain", 20, 39),
+    ]  # fmt: skip
+    kinds = timing.step_kinds(fs.plan_family("sdxl", 2048, 2048, fs.Settings(fast=True)))
+    assert [(k.name, k.count) for k in kinds] == [
+        ("2/2", 14), ("2/2 kept", 14), ("2/1", 4), ("2/1 kept", 3), ("plain", 15),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_kept_step_has_no_twins_and_can_be_timed_again(family: str) -> None:
+    subject = subject_of(family, 160, 160)
+    seen: list[int] = []
+    subject.unet.conv_out.register_forward_hook(lambda m, a, o: seen.append(len(o)))
+    kind = next(k for k in timing.step_kinds(subject.plan("fast")) if k.kept)
+    act = subject.step("fast", kind)
+    first, second, third = act(), act(), act()
+    assert seen == [3, 2, 2, 2]  # the step before, once
+    assert torch.equal(first, second)
+    assert torch.equal(first, third)
+    # the inputs are the same in all steps here, so the difference is that of the step before alone
+    assert largest(first - subject.step("fouriscale", kind)()) < (1e-5 if family == "sdxl" else 1.0)
+
+
 def test_a_run_is_the_weighted_mean_of_its_steps() -> None:
     kinds = [StepKind(3, 2, 5, 20), StepKind(2, 2, 22, 5), StepKind(1, 1, 40, 25)]
     ratios = {"3/2": 1.5, "2/2": 1.4, "plain": 1.0}

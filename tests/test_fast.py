@@ -82,6 +82,17 @@ def test_strong_rows_are_convolved_at_a_quarter_of_the_area() -> None:
             assert fast[layer.name] == [(3, side)], layer.name
 
 
+def test_the_grid_is_fine_while_annealing() -> None:
+    """There the filter lets pass more than a grid for the next whole dilation can hold."""
+    plan = fs.plan_family("sd15", 1536, 1536, FAST)
+    layer = next(layer for layer in plan.layers if layer.role == "resnet")
+    at = {d: plan.treatment(layer, False, d, (96, 96), 1).coarse for d in (3.0, 2.999, 2.5, 2.0, 1.2, 1.0)}
+    assert at == {3.0: True, 2.999: False, 2.5: False, 2.0: True, 1.2: False, 1.0: False}
+    assert {d: plan.coarse_at(d) for d in at} == at
+    for changes in ({"fast": False}, {"filter": False}, {"stopband_strong": 0.1}):
+        assert not fs.plan_family("sd15", 1536, 1536, FAST.replace(**changes)).coarse_at(3.0)
+
+
 @pytest.mark.parametrize("size", [(128, 128), (136, 200)])
 def test_close_to_exact_on_a_tiny_unet(size: tuple[int, int]) -> None:
     unet = build("sd15")

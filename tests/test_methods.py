@@ -306,6 +306,16 @@ def test_cond_and_uncond_in_calls_of_their_own_are_not_damped_and_counted() -> N
         assert session.unamplified == 2  # plain: nothing is missed
 
 
+def test_rows_that_cannot_be_paired_are_not_damped_and_counted() -> None:
+    """Two prompts of one batch, of two parts and of one: whose the second cond row is, labels do not say."""
+    unet, plan, call = set_up("sd15", (4, 2), 5)
+    full = naive(unet, call, TALL, 35, True, 10)
+    with torch.no_grad(), fs.attach(unet, plan, rows=("cond",) * 3 + ("uncond",) * 2) as session:
+        session.progress = (10, 50)
+        torch.testing.assert_close(unet(**call).sample, full, atol=TOLERANCE, rtol=0)
+        assert session.unamplified == 1
+
+
 def test_without_guidance_nothing_is_damped() -> None:
     unet, _, call = set_up("sd15", (4, 2))
     plan = fs.plan(unet, 256, 128, fs.Settings(method="scalecrafter", guidance=False))

@@ -124,9 +124,10 @@ def test_attention_entropy_works_throughout() -> None:
 
 def test_low_memory_and_fast_leave_the_plan_as_it_is() -> None:
     plain = fs.plan_family("sd15", 1024, 1024)
-    for changes in ({"low_memory": True}, {"fast": True}):
-        plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(**changes))
-        assert dataclasses.replace(plan, settings=plain.settings) == plain
+    low, fast = (fs.plan_family("sd15", 1024, 1024, fs.Settings(**{name: True})) for name in ("low_memory", "fast"))
+    assert dataclasses.replace(low, settings=plain.settings) == plain
+    assert dataclasses.replace(fast, settings=plain.settings, cost=plain.cost) == plain
+    assert fast.cost < plain.cost
 
 
 def test_plans_are_equal_for_equal_input() -> None:

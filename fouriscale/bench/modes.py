@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from ..hosts.diffusers_attention import DiffusersCalls
 from ..planning import Plan
 from ..session import attach
 from ..settings import Settings
+from ..unet.kept_twins import KeptTwins
 from .layouts import Inputs
 from .naive import naive
 from .timing import STEPS, StepKind
@@ -65,22 +67,36 @@ class Subject:
     def step(self, mode: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` in `mode`; returns the rows uncond and cond (its weak estimate)."""
         plan = self.plan(mode)
-        return (lambda: self._naive(plan, kind)) if mode == REFERENCE else lambda: self._ours(plan, kind)
+        if mode == REFERENCE:
+            return lambda: self._naive(plan, kind)
+        return self._after_another(plan, kind) if kind.kept else lambda: self._ours(plan, kind)[0]
 
     def without(self, part: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` without one of `PARTS`."""
         if part == "dilation":
             plan = self.plan("fouriscale")
             fields = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
-            return lambda: self._ours(Undilated(**fields), kind)
+            return lambda: self._ours(Undilated(**fields), kind)[0]
         plan = planning.plan(self.unet, *self.size, self.settings.replace(**{part: False}))
-        return lambda: self._ours(plan, kind)
+        return lambda: self._ours(plan, kind)[0]
 
-    def _ours(self, plan: Plan, kind: StepKind) -> torch.Tensor:
+    def _ours(self, plan: Plan, kind: StepKind, kept: KeptTwins | None = None) -> tuple[torch.Tensor, KeptTwins | None]:
         # A session of its own for every step: while annealing each step needs new filters, which belong to its time.
         with torch.no_grad(), attach(self.unet, plan, adapter=DiffusersCalls()) as session:
             session.progress = (kind.step, STEPS)
-            return self.inputs.call(self.unet)
+            session.kept_twins = kept or session.kept_twins
+            return self.inputs.call(self.unet), session.kept_twins
+
+    def _after_another(self, plan: Plan, kind: StepKind) -> Callable[[], torch.Tensor]:
+        """A step that uses what the step before left; that one is computed at the first call, to warm up."""
+        before: list[KeptTwins | None] = []
+
+        def act() -> torch.Tensor:
+            if not before:
+                before.append(self._ours(plan, dataclasses.replace(kind, step=kind.step - 1))[1])
+            return self._ours(plan, kind, copy.deepcopy(before[0]))[0]
+
+        return act
 
     def _naive(self, plan: Plan, kind: StepKind) -> torch.Tensor:
         with torch.no_grad(), naive(self.unet, plan, plan.dilation_at((kind.step, STEPS))):

@@ -19,25 +19,39 @@ def silent(name: str, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class StepKind:
-    """Steps of equal dilation. strong, weak: whole-number dilations, 1 and 1 for plain. count: how many of the run.
+    """Steps of equal cost. strong, weak: whole-number dilations, 1 and 1 for plain. count: how many of the run.
 
-    step: the one that is measured, in the middle.
+    step: the one that is measured, in the middle. In fast mode only, coarse: its convolutions run on a coarser grid;
+    kept: it has no twins, but what they changed in the step before.
     """
 
     strong: int
     weak: int
     step: int
     count: int
+    coarse: bool = False
+    kept: bool = False
 
     @property
     def name(self) -> str:
-        """ "plain", or the dilations as "2/1"."""
-        return "plain" if self.strong == 1 else f"{self.strong}/{self.weak}"
+        """ "plain", or the dilations as "2/1", and what is special."""
+        if self.strong == 1:
+            return "plain"
+        return f"{self.strong}/{self.weak}" + " coarse" * self.coarse + " kept" * self.kept
 
 
 def step_kinds(plan: Plan, steps: int = STEPS) -> list[StepKind]:
     """The kinds of steps that a run of `steps` steps has, in order."""
-    return [StepKind(s, w, (first + last) // 2, last - first + 1) for first, last, s, w in plan.steps(steps)]
+    groups: dict[tuple[int, int, bool, bool], list[int]] = {}
+    for first, last, strong, weak in plan.steps(steps):
+        for i in range(first, last + 1):
+            coarse = plan.coarse_at(plan.dilation_at((i, steps)))
+            kept = plan.keeps_twins and strong > 1 and i % 2 == 1
+            groups.setdefault((strong, weak, coarse, kept), []).append(i)
+    return [
+        StepKind(strong, weak, found[(len(found) - 1) // 2], len(found), coarse, kept)
+        for (strong, weak, coarse, kept), found in groups.items()
+    ]
 
 
 def run_ratio(kinds: Sequence[StepKind], ratios: Mapping[str, float]) -> float:

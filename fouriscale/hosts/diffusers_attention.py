@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor2_0
 
-from ..session import CallAdapter
+from ..adapter import CallAdapter
 from ..unet.conv_hook import CurrentCall
 from ..unet.rows import RowMap, take
 

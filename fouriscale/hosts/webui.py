@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
+from ..adapter import CallAdapter
 from ..errors import UnsupportedModelError
 from ..maths.sizes import Size
-from ..session import CallAdapter, Session
+from ..session import Session
 
 FORGE_COND = 0  # in transformer_options["cond_or_uncond"]
 PATCHES = ("patches", "patches_replace", "block_modifiers", "block_inner_modifiers", "group_norm_wrapper")

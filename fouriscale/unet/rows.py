@@ -63,19 +63,24 @@ class RowMap:
         return 0 < len(self.cond) < self.batch
 
     @property
+    def is_paired(self) -> bool:
+        """Whether every cond row's uncond row is here and known: AND prompts of unequal length hide it."""
+        return self.is_mixed and (self.chunk > 1 or len(self.cond) % len(self.uncond) == 0)
+
+    @property
     def total(self) -> int:
         """Rows inside the UNet."""
         return self.batch + len(self.sources)
 
     def partners(self) -> list[int]:
-        """For each cond row the uncond row of its sample.
+        """For each cond row the uncond row of its sample; only where `is_paired`.
 
         Samples are told apart by their place in the chunk; where every row is labelled for itself, the cond rows of a
         sample (AND prompts) stand together.
         """
         uncond, count = self.uncond, len(self.cond)
-        share = max(1, count // len(uncond))
-        return [uncond[k % self.chunk if self.chunk > 1 else min(k // share, len(uncond) - 1)] for k in range(count)]
+        share = count // len(uncond)
+        return [uncond[k % self.chunk if self.chunk > 1 else k // share] for k in range(count)]
 
     def amplify(self, output: torch.Tensor, factor: float) -> torch.Tensor:
         """`output`, (batch, …), with each cond row moved away from its sample's uncond row by `factor`.

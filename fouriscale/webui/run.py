@@ -22,7 +22,7 @@ from .log import get_logger
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
 TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
-UNAMPLIFIED = "amplified or damped guidance had no effect where cond and uncond rows came in calls of their own"
+UNAMPLIFIED = "amplified or damped guidance had no effect where cond and uncond rows could not be paired in one call"
 COMMENT = "FouriScale"  # what every comment of ours begins with
 
 
