@@ -7,7 +7,8 @@ with fs.attach(unet, plan, rows=("uncond", "cond")):
 """
 
 from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
-from .planning import Plan, plan, plan_family
+from .planning import plan, plan_family
+from .plans import Plan
 from .session import Session, attach
 from .settings import Settings
 

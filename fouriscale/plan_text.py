@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .maths.sizes import Size
 
 if TYPE_CHECKING:
-    from .planning import Plan
+    from .plans import Plan
 
 METHOD_NAMES = {"fouriscale": "FouriScale", "scalecrafter": "ScaleCrafter", "attn-entropy": "Attention entropy"}
 
@@ -53,6 +53,7 @@ def _rows(plan: Plan) -> str:
         rows = "no extra rows" + (" (guidance off)" if not plan.settings.guidance else "")
     else:
         rows = {"cond": "uncond, cond and its weak twin", "uncond": "uncond and its damped twin, cond"}[plan.doubled]
+        rows += " in every second step" * plan.keeps_twins
     if plan.redilation is not None:
         return rows
     strong, weak = plan.stopbands

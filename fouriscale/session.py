@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import CallAdapter
 from .maths.cache import FilterCache
 from .maths.schedule import Progress, progress_of_timestep
-from .planning import Plan
+from .plans import Plan
 from .unet.attention_hook import EntropyHook
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
@@ -81,6 +81,7 @@ class Session:
         self.kept_twins = KeptTwins() if plan.keeps_twins else None
         self._without_twins: RowMap | None = None
         self._resting = False
+        self._differing = (0.0, True)  # at which dilation twins differ, or do not
 
     @property
     def rows(self) -> tuple[str, ...] | None:
@@ -197,7 +198,7 @@ class Session:
         if doubled == "uncond" and (labelled is None or not labelled.is_paired):
             self.unamplified += labelled is None or bool(labelled.cond)
             labelled = None
-        if doubled is None or labelled is None or not labelled.sources:
+        if doubled is None or labelled is None or not labelled.sources or not self._twins_differ(dilation):
             self._current.value = Call(dilation, None)
             return args, kwargs
         if self.kept_twins is not None and self.kept_twins.next_call(progress, labelled, sample.shape):
@@ -210,6 +211,13 @@ class Session:
         self._current.value = Call(dilation, labelled, share)
         origin = [*range(labelled.batch), *labelled.sources]
         return self._adapter.regrouped(labelled.batch, origin, labelled.append(args), labelled.append(kwargs))
+
+    def _twins_differ(self, dilation: float) -> bool:
+        if self._differing[0] != dilation:
+            self._differing = dilation, self.plan.twins_differ(dilation)
+        if not self._differing[1] and self.kept_twins is not None:
+            self.kept_twins.forget()
+        return self._differing[1]
 
     def _split(self, rows: RowMap, dilation: float, share: bool, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Low memory: this call keeps the doubled rows and their twins, another one will compute the rest.

@@ -34,8 +34,8 @@ class Settings:
     freeu: True for the authors' FreeU values of the family, or (b1, b2, s1, s2), each in [0, 4].
     method: "fouriscale", or for comparison "scalecrafter" (arXiv 2310.07702) or "attn-entropy" (arXiv 2306.08645).
     low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.
-    fast: compute the strong rows' convolutions on a grid that is coarser by the dilation; not exact (docs/quality.md).
-        No effect where the strong stop-band is not 0, as for SDXL by default.
+    fast: compute weak twins in every second step, and use what they changed in the next; where the strong stop-band is
+        0 and the dilation whole, convolve strong rows on a grid that is coarser by it. Not exact (docs/quality.md).
     rounding: what to do where the picture is no whole multiple of the base. "up": the next whole dilation, as the
         authors do. "exact": the very ratio; the input of a convolution is enlarged until the next larger dilation fits,
         and its output reduced again. "down": the same with the next smaller dilation on a reduced input. "auto": plain

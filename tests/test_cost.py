@@ -94,7 +94,7 @@ def test_blocks_cost_what_the_operations_of_the_layout_add_up_to(family: str, si
 
 def test_plans_carry_the_cost() -> None:
     plan = fs.plan_family("sd15", 1024, 1024)
-    assert plan.cost == relative_cost(BLUEPRINTS["sd15"], (1024, 1024), FIRST_HOOKED, 0.6)
+    assert plan.cost == relative_cost(BLUEPRINTS["sd15"], (1024, 1024), FIRST_HOOKED, 0.56)  # twins in 28 of 50 steps
     assert plan.to_dict()["cost"] == round(plan.cost, 3)
     assert fs.plan_family("sd15", 1024, 1024, fs.Settings(guidance=False)).cost == 1.0
     assert fs.plan_family("sd15", 512, 512).cost == 1.0

@@ -15,7 +15,7 @@ import oracle
 from fouriscale.bench.memory import peak_bytes
 from fouriscale.maths import separable
 from fouriscale.maths.cache import FilterCache
-from fouriscale.maths.lowpass import FilterSpec, LowPass, axis_mask, half_mask, roll_off
+from fouriscale.maths.lowpass import FilterSpec, LowPass, axis_mask, filters_alike, half_mask, roll_off
 from fouriscale.maths.schedule import dilation_at
 from unets import largest, noise
 
@@ -223,6 +223,21 @@ def test_gradients_pass() -> None:
     (gradient,) = torch.autograd.grad((low(x) * weights).sum(), x)
     other = noise(1, 2, 16, 16, seed=6)  # the filter is linear, so its gradient is its transpose
     torch.testing.assert_close((gradient * other).sum(), (low(other) * weights).sum(), atol=1e-4, rtol=0)
+
+
+def test_filters_that_do_the_same() -> None:
+    assert filters_alike(None, None)
+    assert filters_alike(None, spec(stopband=1.0))
+    assert not filters_alike(spec(), None)
+    assert filters_alike(spec(), spec())
+    assert not filters_alike(spec(), spec("weak"))
+    assert not filters_alike(spec(), spec(size=(16, 32)))
+    # both slopes are one sample wide on an axis of 8 at scale 1.4, and not on 64
+    for size, alike in (((8, 8), True), ((64, 64), False)):
+        one, other = spec("strong", 1.4, 0.0, size), spec("weak", 1.4, 0.0, size)
+        assert filters_alike(one, other) == alike
+        x = noise(1, 1, *size)
+        assert torch.equal(LowPass(one, CPU)(x), LowPass(other, CPU)(x)) == alike
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------

@@ -339,3 +339,41 @@ def test_frozen_output_records_are_replaced() -> None:
     assert torch.equal(after.sample, torch.tensor([[1.0], [-2.0]]))
     assert after.name == "x"
     assert len(before.sample) == 3
+
+
+# --- twins that would be their rows ----------------------------------------------------------------------------------
+
+
+class AlwaysTwins(fs.Plan):
+    """Computes twins also where they cannot differ."""
+
+    def twins_differ(self, dilation: float) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("settings", [{}, {"rounding": "down"}, {"layers": "mid"}, {"filter": False}])
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_twins_are_left_out_where_they_would_be_their_rows_and_nowhere_else(
+    family: str, settings: dict[str, Any]
+) -> None:
+    unet = build(family)
+    plan = fs.plan(unet, 200, 160, fs.Settings(**settings))
+    always = AlwaysTwins(**{f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)})
+    x = inputs(family, 2, 20, 25)
+    rows: list[int] = []
+    unet.conv_out.register_forward_hook(lambda m, a, o: rows.append(len(o)))
+    seen = set()
+    for step in range(0, 35, 2):
+        dilation = plan.dilation_at((step, 50))
+        if dilation == 1.0:
+            continue
+        strong = run(unet, x, always, None, (step, 50))
+        weak = run(unet, x, always, ("uncond", "cond"), (step, 50))
+        ours = run(unet, x, plan, ("uncond", "cond"), (step, 50))
+        differ = plan.twins_differ(dilation)
+        assert rows[-3:] == [2, 3, 3 if differ else 2]
+        assert largest(ours - weak) <= 1e-6
+        assert (largest(weak - strong) > 1e-6) == differ
+        seen.add(differ)
+    if not settings:
+        assert seen == ({True, False} if family == "sd15" else {True})

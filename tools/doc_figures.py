@@ -42,8 +42,8 @@ def layer_rows(family: str) -> dict[str, list[bool]]:
 def steps_rows(plan: Plan) -> list[list[list[str]]]:
     """For each of 50 steps its UNet calls, each a list of rows: "uncond", "cond", "twin"."""
     steps = []
-    for i in range(STEPS):
-        doubled = plan.doubled if plan.dilation_at((i, STEPS)) > 1.0 else None
+    for twins in plan.twins_by_step(STEPS):
+        doubled = plan.doubled if twins else None
         if doubled is None:
             steps.append([["uncond", "cond"]])
         elif plan.settings.low_memory:
@@ -127,10 +127,11 @@ def rows() -> Figure:
     cases = (
         ("Guidance on", Settings()),
         ("Guidance on, low memory", Settings(low_memory=True)),
+        ("Guidance on, fast", Settings(fast=True)),
         ("Guidance off", Settings(guidance=False)),
     )
     colours = {"uncond": "#9a9a9a", "cond": STRONG, "twin": WEAK}
-    figure = Figure(figsize=(8.4, 1.9), layout="constrained")
+    figure = Figure(figsize=(10.2, 1.9), layout="constrained")
     for axes, (title, settings) in zip(figure.subplots(1, len(cases), sharey=True), cases, strict=True):
         steps = steps_rows(plan_family("sd15", 1024, 1024, settings))
         for calls, run in groupby(range(STEPS), key=steps.__getitem__):
@@ -140,8 +141,8 @@ def rows() -> Figure:
                     axes.broken_barh([(span[0], len(span))], (y, 0.9), color=colours[row], lw=0)
                     y += 1.0
                 y += 0.4  # between UNet calls
-            if len(calls) > 1:
-                axes.text(len(span) + 1, y - 0.95, "a call of its own", va="center", fontsize=8)
+            if len(calls) > 1 and steps[span[-1] + 1 :].count(calls) == 0:
+                axes.text(span[-1] + 2, y - 0.95, "a call of its own", va="center", fontsize=8)
         axes.set(title=title, xlabel=f"step of {STEPS}", xlim=(-0.5, STEPS), ylim=(0, 3.6), yticks=[])
         axes.spines["left"].set_visible(False)
     handles = [matplotlib.patches.Patch(color=colour, label=name) for name, colour in colours.items()]

@@ -30,7 +30,7 @@ def compare(
     note: told every finished measurement; nan seconds are a warm-up. Raises SettingsError as `Subject.plan` does.
     """
     device = subject.inputs.sample.device
-    kinds = {mode: step_kinds(subject.plan(mode)) for mode in modes}
+    kinds = {mode: step_kinds(subject.plan(mode), naive=mode == REFERENCE) for mode in modes}
     actions: dict[str, Callable[[], object]] = {PLAIN: subject.plain}
     for mode in modes:
         actions |= {f"{mode} {kind.name}": subject.step(mode, kind) for kind in kinds[mode]}

@@ -12,7 +12,7 @@ import torch
 from .. import planning
 from ..errors import SettingsError
 from ..hosts.diffusers_attention import DiffusersCalls
-from ..planning import Plan
+from ..plans import Plan
 from ..session import attach
 from ..settings import Settings
 from ..unet.kept_twins import KeptTwins

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from ..planning import Plan
+from ..plans import Plan
 from ..unet.structure import Layer
 
 

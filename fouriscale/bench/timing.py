@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ..planning import Plan
+from ..plans import Plan
 
 STEPS = 50
 Note = Callable[[str, float], None]  # name of a measurement, and its seconds; nan for a warm-up
@@ -21,14 +21,15 @@ def silent(name: str, seconds: float) -> None:
 class StepKind:
     """Steps of equal cost. strong, weak: whole-number dilations, 1 and 1 for plain. count: how many of the run.
 
-    step: the one that is measured, in the middle. In fast mode only, coarse: its convolutions run on a coarser grid;
-    kept: it has no twins, but what they changed in the step before.
+    step: the one that is measured, in the middle. alike: its twins would be their rows, so there are none. In fast mode
+    only, coarse: its convolutions run on a coarser grid; kept: it has what twins changed in the step before instead.
     """
 
     strong: int
     weak: int
     step: int
     count: int
+    alike: bool = False
     coarse: bool = False
     kept: bool = False
 
@@ -37,20 +38,22 @@ class StepKind:
         """ "plain", or the dilations as "2/1", and what is special."""
         if self.strong == 1:
             return "plain"
-        return f"{self.strong}/{self.weak}" + " coarse" * self.coarse + " kept" * self.kept
+        return f"{self.strong}/{self.weak}" + " alike" * self.alike + " coarse" * self.coarse + " kept" * self.kept
 
 
-def step_kinds(plan: Plan, steps: int = STEPS) -> list[StepKind]:
-    """The kinds of steps that a run of `steps` steps has, in order."""
-    groups: dict[tuple[int, int, bool, bool], list[int]] = {}
+def step_kinds(plan: Plan, steps: int = STEPS, naive: bool = False) -> list[StepKind]:
+    """The kinds of steps that a run of `steps` steps has, in order. naive: where only the dilations count."""
+    groups: dict[tuple[int, int, bool, bool, bool], list[int]] = {}
+    computed = plan.twins_by_step(steps)
     for first, last, strong, weak in plan.steps(steps):
         for i in range(first, last + 1):
-            coarse = plan.coarse_at(plan.dilation_at((i, steps)))
-            kept = plan.keeps_twins and strong > 1 and i % 2 == 1
-            groups.setdefault((strong, weak, coarse, kept), []).append(i)
+            dilation = plan.dilation_at((i, steps))
+            differ = plan.has_twins(dilation)
+            alike = strong > 1 and plan.doubled is not None and not differ and not naive
+            groups.setdefault((strong, weak, alike, plan.coarse_at(dilation), differ and not computed[i]), []).append(i)
     return [
-        StepKind(strong, weak, found[(len(found) - 1) // 2], len(found), coarse, kept)
-        for (strong, weak, coarse, kept), found in groups.items()
+        StepKind(strong, weak, found[(len(found) - 1) // 2], len(found), alike, coarse, kept)
+        for (strong, weak, alike, coarse, kept), found in groups.items()
     ]
 
 

@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from ..hosts.diffusers import SCHEDULERS, set_scheduler
 from ..hosts.diffusers_addons import add_embedding, add_loras, check_refinable, load_refiner, with_controlnet
 from ..maths import sizes
-from ..planning import Plan
+from ..plans import Plan
 from ..presets import Preset
 from ..reference_config import ReferenceConfig
 from ..settings import Settings

@@ -60,7 +60,7 @@ FreeU = Annotated[
     ),
 ]
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Rows in UNet calls of their own: slower, less memory.")]
-Fast = Annotated[bool, typer.Option("--fast", help="Strong rows on a coarser grid: faster, not exact.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Weak twins in every second step: faster, not exact.")]
 VaeTiles = Annotated[str, typer.Option(help=", ".join(TILES) + ": decode in tiles; the picture is the same.")]
 # What is added to the model.
 Lora = Annotated[list[str], typer.Option(help="Merge this LoRA; may be given several times.", metavar="FILE[:WEIGHT]")]

@@ -17,7 +17,8 @@ from PIL import Image
 from .. import infotext
 from ..errors import UnsupportedModelError
 from ..hosts.diffusers import attached, load_pipeline
-from ..planning import Plan, plan
+from ..planning import plan
+from ..plans import Plan
 from ..settings import METHODS as ENGINE_METHODS
 from ..settings import Settings
 from ..vae.tiled import TiledDecoder

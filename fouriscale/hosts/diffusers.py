@@ -13,7 +13,8 @@ import diffusers
 import torch
 
 from ..errors import FouriScaleError, SettingsError
-from ..planning import Plan, plan
+from ..planning import plan
+from ..plans import Plan
 from ..session import Session
 from ..settings import Settings
 from .diffusers_attention import DiffusersCalls

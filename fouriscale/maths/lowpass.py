@@ -66,6 +66,16 @@ class FilterSpec:
         return all((half_mask(self.kind, n, self.scale, self.stopband) == 1.0).all() for n in self.periods)
 
 
+def filters_alike(one: FilterSpec | None, other: FilterSpec | None) -> bool:
+    """Whether two filters of the same feature map do the same; None does nothing."""
+    if one is None or other is None:
+        return all(spec is None or spec.is_identity for spec in (one, other))
+    if one.periods != other.periods:
+        return False
+    masks = ([axis_mask(spec.kind, n, spec.scale, spec.stopband) for n in spec.periods] for spec in (one, other))
+    return all(np.array_equal(a, b) for a, b in zip(*masks, strict=True))
+
+
 class LowPass(SeparableFilter):
     """A low-pass filter made ready on a device."""
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from ..maths.cache import FilterCache
-from ..planning import Plan, Treatment
+from ..plans import Plan, Treatment
 from .rows import RowMap
 from .structure import Layer
 

@@ -29,11 +29,15 @@ class KeptTwins:
         """Whether the call with `rows` may go without twins, because the step before computed the like."""
         if progress != self._progress:
             if self._progress is not None and _position(progress) < _position(self._progress):
-                self._kept.clear()  # another picture
+                self.forget()  # another picture
             self._progress, self._step, self._calls = progress, self._step + 1, 0
             self._kept = {key: value for key, value in self._kept.items() if value[0] == self._step - 1}
         self._key, self._calls = (self._calls, rows, size), self._calls + 1
         return self._key in self._kept and self._kept[self._key][0] == self._step - 1
+
+    def forget(self) -> None:
+        """Nothing that was kept is of use any more."""
+        self._kept.clear()
 
     def keep(self, output: Any, rows: RowMap) -> None:
         """Take the differences from `output`, which has twins in every tensor of `rows.total` rows."""

@@ -8,7 +8,8 @@ from typing import Any
 from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import find_unet
 from ..plan_text import METHOD_NAMES, px
-from ..planning import Plan, plan, plan_family
+from ..planning import plan, plan_family
+from ..plans import Plan
 from ..presets import Preset
 from ..unet.structure import describe
 from .args import Parsed, parse, resolve

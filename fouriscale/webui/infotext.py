@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..infotext import from_fields
-from ..planning import Plan
+from ..plans import Plan
 from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, Parsed
 
 PREFIX = "FouriScale"

@@ -88,7 +88,9 @@ def build(tab: str, host: PanelHost) -> Panel:
             low_memory = gr.Checkbox(
                 False, label="Low memory (extra rows in a UNet call of their own)", elem_id=element("low_memory")
             )
-            fast = gr.Checkbox(False, label="Fast (coarser convolutions, not exact)", elem_id=element("fast"))
+            fast = gr.Checkbox(
+                False, label="Fast (extra rows in every second step, not exact)", elem_id=element("fast")
+            )
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
             *custom, rounding = _custom_controls(element)
             plot = gr.HTML("", elem_id=element("plot"))

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..maths.lowpass import half_mask
-from ..planning import Plan
+from ..plans import Plan
 
 STEPS = 50
 SAMPLES = 64  # of the padded axis that the gains are drawn for, as in a feature map of 64×64
