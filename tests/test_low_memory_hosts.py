@@ -56,6 +56,28 @@ def test_the_same_picture(
     assert (rows, fewer) == (one, two)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "rows"),
+    [
+        ({}, [3, 2, 2]), (AND, [10, 6, 6]), ({"weights": ((1.0,), (1.0,))}, [6, 4, 4]),
+        ({"weights": ((0.7, 0.4),)}, [5, 3, 3]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("forge", [False, True])
+def test_fast_mode_has_no_twins_in_the_second_step(
+    monkeypatch: pytest.MonkeyPatch, forge: bool, prompts: dict[str, Any], rows: list[int]
+) -> None:
+    host = Host(monkeypatch, "sdxl", forge)
+    said = words("sdxl", **prompts)
+    exact, _ = pictures(host, {}, prompts=said)
+    fast, found = pictures(host, {"fast": True}, prompts=said)
+    assert found == rows
+    assert largest(fast - exact) > 100 * TOLERANCE
+    again, same = pictures(host, {"fast": True}, prompts=said)  # nothing is left over from the picture before
+    assert same == rows
+    assert torch.equal(again, fast)
+
+
 @pytest.mark.parametrize("args", [{"amp_guidance": 2.4}, {"method": "scalecrafter"}, {"fast": True}])
 @pytest.mark.parametrize("forge", [False, True])
 def test_beside_the_other_switches(monkeypatch: pytest.MonkeyPatch, forge: bool, args: dict[str, Any]) -> None:
@@ -181,7 +203,7 @@ def test_residuals_and_tuples(family: str, labels: tuple[str, ...]) -> None:
 def test_tensors_of_other_lengths_reach_both_calls_as_they_are() -> None:
     """With one cond row a call has one row of its own for a moment; a tensor of one row is not a row."""
     unet = build("sd15")
-    plan = fs.plan(unet, 128, 128, fs.Settings(low_memory=True))
+    plan = fs.plan(unet, 160, 160, fs.Settings(low_memory=True))
     seen: list[dict[str, Any]] = []
     session = fs.attach(unet, plan)
     session.progress = (0, 50)
@@ -193,7 +215,7 @@ def test_tensors_of_other_lengths_reach_both_calls_as_they_are() -> None:
 
     handle = unet.register_forward_pre_hook(before, with_kwargs=True)
     with torch.no_grad():
-        unet(**inputs("sd15", 2, 16, 16), extra=extra)
+        unet(**inputs("sd15", 2, 20, 20), extra=extra)
     handle.remove()
     session.close()
     assert [call["two"].tolist() for call in seen] == [[1.0, 1.0], [0.0]]

@@ -21,6 +21,12 @@ from .user_presets import load_all
 Maker = Callable[..., tuple[Any, float]]
 
 
+def _style() -> str:
+    """What WebUIs load from an extension's folder by themselves; missing where only the package was installed."""
+    file = Path(__file__).resolve().parents[2] / "style.css"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
 def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str, steps: int, cfg: float) -> Any:
     """The page as a gradio Blocks. base: the model's training side in pixels; the others are what it starts with."""
     model = SimpleNamespace(model=SimpleNamespace(diffusion_model=unet))
@@ -29,7 +35,7 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
     def environment() -> Environment:
         return Environment(load_all(user_folder)[0], report)
 
-    with gr.Blocks(title="FouriScale") as page:
+    with gr.Blocks(title="FouriScale", css=_style()) as page:
         gr.Markdown("## FouriScale: the same seed, plain and with FouriScale")
         with gr.Row():
             prompt_box = gr.Textbox(prompt, label="Prompt", elem_id="page_prompt")

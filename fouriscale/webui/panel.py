@@ -79,12 +79,12 @@ def build(tab: str, host: PanelHost) -> Panel:
                 True, label="Tell SDXL the base size instead of the real one", elem_id=element("size_conditioning")
             )
             freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
-            amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
         with gr.Row():
             method = gr.Dropdown(
                 list(METHODS), value=METHODS[0], label="Method", elem_id=element("method"),
                 info="The others are for comparison.",
             )  # fmt: skip
+            amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
             low_memory = gr.Checkbox(
                 False, label="Low memory (extra rows in a UNet call of their own)", elem_id=element("low_memory")
             )
