@@ -320,7 +320,7 @@ def test_presets_lists_the_figures(cli: Cli) -> None:
     assert rows[0] == ["preset", "family", "size", "dilation", "start", "stop", "estimated time"]
     assert len(rows) == 16
     assert rows[1:4] == [["Reference", "any", "any"], ["Balanced", "any", "any"], ["Detail", "any", "any"]]
-    assert rows[4] == ["SD 1.5 1024x1024", "sd15", "1024×1024", "2", "0.2", "0.6", "1.22 × plain"]
+    assert rows[4] == ["SD 1.5 1024x1024", "sd15", "1024×1024", "2", "0.2", "0.6", "1.20 × plain"]
     assert rows[14][:6] == ["SDXL 4096x2048", "sdxl", "4096×2048", "3", "0.4", "0.7"]
     assert all(1.1 < float(row[6].split()[0]) < 1.5 for row in rows[4:])
 
@@ -331,7 +331,7 @@ def test_presets_lists_the_figures(cli: Cli) -> None:
         (
             ["--width", 1024, "--height", 1024],
             [
-                "FouriScale for sd15, 1024×1024, base 512×512: dilation 2, estimated 1.22 times the plain run",
+                "FouriScale for sd15, 1024×1024, base 512×512: dilation 2, estimated 1.20 times the plain run",
                 "full until 20% of the trajectory, annealed until 60%",
                 "stop-bands: strong 0, weak 0",
                 "of 50 steps: 0–29 dilation 2, 30–49 plain",

@@ -25,7 +25,7 @@ from fouriscale.cli.sampling import Control, Request, sample, sample_latents
 from fouriscale.hosts.diffusers import attached, control_plan, load_pipeline
 from fouriscale.hosts.diffusers_addons import with_controlnet
 
-TWICE = 2 * tiny_pipelines.BASE
+LARGE = 3 * tiny_pipelines.BASE
 FAMILIES = ("sd15", "sdxl")
 
 
@@ -57,12 +57,12 @@ def controlled(models: dict[str, Path], family: str) -> Any:
 
 def picture(seed: int = 0) -> Image.Image:
     rng = np.random.default_rng(seed)
-    return Image.fromarray(rng.integers(0, 255, (TWICE, TWICE, 3), dtype=np.uint8))
+    return Image.fromarray(rng.integers(0, 255, (LARGE, LARGE, 3), dtype=np.uint8))
 
 
 def make(pipe: Any, settings: fs.Settings | None, control: Control | None = None, **changes: Any) -> Tensor:
     values: dict[str, Any] = {"steps": 2, "cfg": 5.0, "control": control, **changes}
-    return sample_latents(pipe, Request("a cat", TWICE, TWICE, 3, settings, **values), [3])[0]
+    return sample_latents(pipe, Request("a cat", LARGE, LARGE, 3, settings, **values), [3])[0]
 
 
 def estimate(controlnet: Any, call: dict[str, Any], hint: Tensor) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def test_pictures_follow_the_control(models: dict[str, Path], family: str) -> No
 def test_nothing_is_left_on_unet_or_controlnet(models: dict[str, Path], family: str, hook_control: bool) -> None:
     pipe = controlled(models, family)
     before = unets.traces(pipe.unet), unets.traces(pipe.controlnet)
-    with attached(pipe, TWICE, TWICE, fs.Settings(), 2, 5.0, hook_control=hook_control) as run:
+    with attached(pipe, LARGE, LARGE, fs.Settings(), 2, 5.0, hook_control=hook_control) as run:
         assert fs.session.count_hooks(pipe.unet) > 2 * len(run.plan.layers)
         assert (fs.session.count_hooks(pipe.controlnet) > 0) is hook_control
     assert (unets.traces(pipe.unet), unets.traces(pipe.controlnet)) == before
@@ -179,7 +179,7 @@ def test_nothing_is_left_on_unet_or_controlnet(models: dict[str, Path], family: 
 
 def test_the_controlnet_of_a_batch(models: dict[str, Path]) -> None:
     pipe = controlled(models, "sd15")
-    request = Request("a cat", TWICE, TWICE, 0, fs.Settings(), steps=2, control=Control(picture()))
+    request = Request("a cat", LARGE, LARGE, 0, fs.Settings(), steps=2, control=Control(picture()))
     batch = sample_latents(pipe, request, [3, 8])[0]
     for row, seed in zip(batch.split(1), (3, 8), strict=True):
         torch.testing.assert_close(row, sample_latents(pipe, request, [seed])[0], atol=1e-3, rtol=0)
@@ -188,10 +188,10 @@ def test_the_controlnet_of_a_batch(models: dict[str, Path]) -> None:
 def test_a_picture_of_another_size_is_stretched(models: dict[str, Path]) -> None:
     pipe = controlled(models, "sd15")
     flat = Image.new("RGB", (40, 24), (200, 30, 90))
-    request = Request("a cat", TWICE, TWICE, 3, fs.Settings(), steps=1)
+    request = Request("a cat", LARGE, LARGE, 3, fs.Settings(), steps=1)
     small, large = (
         sample(pipe, Request(**{**vars(request), "control": Control(image, 0.5, "net", "edges.png")}))
-        for image in (flat, flat.resize((TWICE, TWICE)))
+        for image in (flat, flat.resize((LARGE, LARGE)))
     )
     torch.testing.assert_close(small.latents, large.latents, atol=1e-4, rtol=0)
     assert '"Module: none, Model: net, Weight: 0.5, Image: edges.png"' in small.parameters
@@ -204,7 +204,7 @@ def test_a_controlnet_from_the_command_line(
     picture().save("edges.png")
 
     def run(family: str, control: Path, out: str, scale: float = 1.0) -> tuple[Any, str]:
-        size = ("--width", TWICE, "--height", TWICE, "--steps", 2)
+        size = ("--width", LARGE, "--height", LARGE, "--steps", 2)
         added = ("--controlnet", control, "--control-image", "edges.png", "--control-scale", scale)
         args = ["fouriscale", "generate", "--model", models[family], "--prompt", "a cat", *size, "--out", out, *added]
         monkeypatch.setattr(sys, "argv", [str(a) for a in args])

@@ -24,7 +24,7 @@ from fouriscale.hosts.diffusers import SCHEDULERS, ModelError, attached, load_pi
 
 FAMILIES = tiny_pipelines.FAMILIES
 BASE = tiny_pipelines.BASE
-TWICE = 2 * BASE
+LARGE = 3 * BASE  # twice would leave feature maps so small that weak and strong filters do the same
 # Calls of the UNet in three steps, where they are not three.
 CALLS = {"heun": 5, "pndm": 4}
 
@@ -62,7 +62,7 @@ def sessions(monkeypatch: pytest.MonkeyPatch) -> list[fs.Session]:
     return made
 
 
-def make(pipe: Any, settings: fs.Settings | None, side: int = TWICE, **changes: Any) -> Result:
+def make(pipe: Any, settings: fs.Settings | None, side: int = LARGE, **changes: Any) -> Result:
     values: dict[str, Any] = {"width": side, "height": side, "seed": 3, "steps": 2, "cfg": 5.0, **changes}
     return sample(pipe, Request("a cat", settings=settings, **values))
 
@@ -83,13 +83,13 @@ def watched(module: torch.nn.Module, look: Callable[[tuple[Any, ...], dict[str, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_twice_the_size_is_changed(pipes: dict[str, Any], family: str) -> None:
+def test_a_larger_size_is_changed(pipes: dict[str, Any], family: str) -> None:
     plain, changed = (make(pipes[family], settings) for settings in (None, fs.Settings()))
-    assert (changed.plan.family, changed.plan.base, changed.plan.dilation) == (family, (BASE, BASE), 2.0)
-    assert changed.latents.shape == plain.latents.shape == (1, 4, TWICE // 8, TWICE // 8)
+    assert (changed.plan.family, changed.plan.base, changed.plan.dilation) == (family, (BASE, BASE), 3.0)
+    assert changed.latents.shape == plain.latents.shape == (1, 4, LARGE // 8, LARGE // 8)
     assert torch.isfinite(changed.latents).all()
     assert unets.largest(changed.latents - plain.latents) > 1e-3
-    assert changed.image.size == (TWICE, TWICE)
+    assert changed.image.size == (LARGE, LARGE)
     assert (np.asarray(changed.image) != np.asarray(plain.image)).mean() > 0.01
     assert torch.equal(make(pipes[family], fs.Settings()).latents, changed.latents)
 
@@ -105,7 +105,7 @@ def test_base_size_is_bit_identical_to_plain(pipes: dict[str, Any], family: str)
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_equals_its_pictures_one_by_one(pipes: dict[str, Any], family: str) -> None:
-    request = Request("a cat", TWICE, TWICE, 0, fs.Settings(), steps=2)
+    request = Request("a cat", LARGE, LARGE, 0, fs.Settings(), steps=2)
     batch, _, _ = sample_latents(pipes[family], request, [3, 8])
     for row, seed in zip(batch.split(1), (3, 8), strict=True):
         single, _, _ = sample_latents(pipes[family], request, [seed])
@@ -154,7 +154,7 @@ def test_unknown_scheduler_is_refused(pipes: dict[str, Any]) -> None:
 def test_progress_of_ddim_is_counted(pipes: dict[str, Any], sessions: list[fs.Session]) -> None:
     make(pipes["sd15"], fs.Settings(start=0.2, stop=0.6), steps=5)
     (session,) = sessions
-    assert list(session.history) == [((0, 5), 2.0), ((1, 5), 2.0), ((2, 5), 1.5), ((3, 5), 1.0), ((4, 5), 1.0)]
+    assert list(session.history) == [((0, 5), 3.0), ((1, 5), 3.0), ((2, 5), 2.0), ((3, 5), 1.0), ((4, 5), 1.0)]
     assert session.calls == 3
     assert session.closed
 
@@ -162,7 +162,7 @@ def test_progress_of_ddim_is_counted(pipes: dict[str, Any], sessions: list[fs.Se
 @pytest.mark.parametrize("settings", [None, fs.Settings()], ids=["plain", "fouriscale"])
 def test_every_step_is_told(pipes: dict[str, Any], settings: fs.Settings | None) -> None:
     finished: list[int] = []
-    request = Request("a cat", TWICE, TWICE, 3, settings, steps=3, cfg=5.0)
+    request = Request("a cat", LARGE, LARGE, 3, settings, steps=3, cfg=5.0)
     told = sample(pipes["sd15"], request, finished.append)
     assert finished == [1, 2, 3]
     assert torch.equal(told.latents, make(pipes["sd15"], settings, steps=3).latents)
@@ -172,7 +172,7 @@ def test_every_step_is_told(pipes: dict[str, Any], settings: fs.Settings | None)
 def test_nothing_is_left_after_a_call(pipes: dict[str, Any], family: str) -> None:
     unet = pipes[family].unet
     before = unets.traces(unet)
-    with attached(pipes[family], TWICE, TWICE, fs.Settings(), 2, 5.0) as run:
+    with attached(pipes[family], LARGE, LARGE, fs.Settings(), 2, 5.0) as run:
         assert run.plan.active
         assert hooks(unet) > 2 * len(run.plan.layers) > 40
     assert hooks(unet) == 0
@@ -193,9 +193,9 @@ def test_nothing_is_left_after_an_exception_in_a_callback(pipes: dict[str, Any],
         raise ZeroDivisionError(step)
 
     def abandoned() -> None:
-        with attached(pipe, TWICE, TWICE, fs.Settings(), 2, 5.0) as run:
+        with attached(pipe, LARGE, LARGE, fs.Settings(), 2, 5.0) as run:
             arguments = {**run.arguments, "callback_on_step_end": give_up}
-            pipe("a cat", width=TWICE, height=TWICE, num_inference_steps=2, guidance_scale=5.0, **arguments)
+            pipe("a cat", width=LARGE, height=LARGE, num_inference_steps=2, guidance_scale=5.0, **arguments)
 
     with pytest.raises(ZeroDivisionError):
         abandoned()

@@ -93,6 +93,27 @@ def test_the_headline_follows_the_size(page) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_a_late_answer_does_not_stay(page) -> None:
+    """Two sizes in quick succession, and the answer to the first comes last."""
+    _set(page, "width", 1024)
+    _set(page, "height", 1024)
+    _headline(page, "SD 1.5 1024×1024")
+    page.wait_for_timeout(1000)
+    held: list = []
+    page.route("**/predict*", lambda route: route.fallback() if held else held.append(route))
+    _set(page, "width", 2048)
+    page.wait_for_timeout(500)
+    assert len(held) == 1
+    _set(page, "height", 1536)
+    _headline(page, "SD 1.5 2048×1536: dilation 4")
+    page.unroute("**/predict*")
+    with page.expect_response("**/predict*"):
+        held[0].continue_(post_data=held[0].request.post_data.replace("1536", "1024"))
+    page.wait_for_timeout(1500)
+    _headline(page, "SD 1.5 2048×1536: dilation 4")
+
+
+@pytest.mark.timeout(300)
 def test_a_preset_sets_the_size(page) -> None:
     preset = page.locator("#page_fouriscale_preset input").first
     preset.click()

@@ -163,7 +163,8 @@ def _live_headline(
     inputs = [*controls, *host.size_inputs]
     event = {"fn": texts, "inputs": inputs, "outputs": list(outputs), "show_progress": "hidden", "queue": False}
     for source in inputs:
-        source.change(**event)
+        # Answers may overtake each other; asking again with what the page shows by then corrects a late one.
+        source.change(**event).then(**event)
     refresh.click(**event)
     return event
 
