@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
+from fouriscale import bundled
+from fouriscale.cli.sampling import load
+from fouriscale.hosts.diffusers import set_scheduler
 from fouriscale.unet.kept_twins import KeptTwins
 from fouriscale.unet.rows import RowMap
 from unets import build, inputs, largest, noise, pick, run, traces
@@ -205,3 +209,34 @@ def test_the_estimate_counts_twins_in_every_second_step() -> None:
         counts = [sum(plan.twins_by_step()) for plan in (slow, quick)]
         assert counts[1] == -(-counts[0] // 2)
         assert (quick.cost - 1.0) / (slow.cost - 1.0) == pytest.approx(counts[1] / counts[0])
+
+
+def test_what_was_kept_is_nearer_to_the_truth_than_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the bundled model, with noise added in every step; without keeping anything the error would be 1."""
+    pipe = load(str(bundled.folder()), torch.float32, "cpu")
+    set_scheduler(pipe, "ddim")
+    differences: list[Tensor] = []
+    fold = RowMap.fold
+
+    def noted(rows: RowMap, tree: Any) -> Any:
+        x = tree[0] if isinstance(tree, tuple) else tree.sample
+        differences.append(x[rows.batch :] - x[list(rows.sources)])
+        return fold(rows, tree)
+
+    monkeypatch.setattr(RowMap, "fold", noted)
+    with fs.attach(pipe.unet, fs.plan(pipe.unet, 512, 512)) as session:
+        session.progress = (0, 50)
+
+        def step(_: Any, i: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            session.progress = (i + 1, 50)
+            pipe._interrupt = i == 7
+            return tensors
+
+        pipe(
+            ["owl"], width=512, height=512, num_inference_steps=50, guidance_scale=4.0, eta=1.0, output_type="latent",
+            generator=torch.Generator().manual_seed(1), callback_on_step_end=step,
+        )  # fmt: skip
+    errors = [((b - a).norm() / b.norm()).item() for a, b in itertools.pairwise(differences)]
+    assert len(errors) == 7  # of eight steps
+    assert sum(errors) / len(errors) < 0.45
+    assert all(0.05 < error < 0.7 for error in errors)
