@@ -115,6 +115,9 @@ def cases(web: Webui) -> Iterator[Case]:
         yield f"method {method}", lambda method=method: compared(web, web.args(method=method), 0.0)
     for name in ("low_memory", "fast", "freeu"):
         yield f"{name} on", lambda name=name: compared(web, web.args(**{name: True}))
+    fast = web.args(fast=True)
+    yield "fast on, Heun", lambda: compared(web, fast, sampler_name="Heun")
+    yield "fast on, batch size 2, batch count 2", lambda: compared(web, fast, batch_size=2, n_iter=2)
     yield "amplified guidance", lambda: compared(web, web.args(amp_guidance=2.0))
     yield "width twice the height", lambda: compared(web, height=web.body["height"] // 2)
     odd = web.body["height"] // 2 + 72
@@ -122,6 +125,7 @@ def cases(web: Webui) -> Iterator[Case]:
     half = {"width": web.body["width"] // 2, "height": web.body["height"] // 2}
     hires = {"enable_hr": True, "hr_scale": 2, "denoising_strength": 0.8, "hr_upscaler": "Latent", **half}
     yield "hires, both passes", lambda: compared(web, **hires)
+    yield "hires, both passes, fast on", lambda: compared(web, fast, **hires)
     yield "hires, hires pass only", lambda: compared(web, web.args(passes="Hires pass"), **hires)
     yield (
         "hires, first pass only (at base size)",
