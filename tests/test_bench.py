@@ -212,6 +212,7 @@ def test_a_comparison_counts_by_its_clock() -> None:
     assert report["run_ratio"]["fouriscale"] == pytest.approx(1.0)
     assert [step["kind"] for step in report["step_ratio"]["reference"]] == ["3/3", "plain"]
     assert report["predicted"] == {"fouriscale": round(subject.plan("fouriscale").cost, 4)}
+    assert report["prediction_error"]["fouriscale"] == pytest.approx(report["predicted"]["fouriscale"] - 1, abs=1e-3)
     assert set(report["memory_ratio"]) == {"fouriscale", "reference"}
     assert all(1.0 < ratio < 2.0 for ratio in report["memory_ratio"].values())
     assert len(notes) == 3 * (1 + 2 + 2 + 3 + 1)
@@ -285,6 +286,8 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     for mode, ratio in report["run_ratio"].items():
         assert f"{mode}" in shown
         assert f"{ratio:.2f} (" in shown
+    for mode, error in report["prediction_error"].items():  # a tiny UNet's time is not that of its multiplications
+        assert (f"estimate for {mode} is off by {error:+.0%}" in shown) == (abs(error) > 0.15)
     assert bench(monkeypatch, *args, "--grow", "--base", "64", "--plot", str(tmp_path / "growth.png")) == 0
     assert json.loads(target.read_text())["base"] == [64, 64]
     assert [row["area"] for row in json.loads(target.read_text())["sizes"]] == [1.0, 2.25, 4.0, 9.0, 16.0]

@@ -57,6 +57,9 @@ def compare(
         "memory_bytes": peaks,
         "memory_ratio": {mode: round(peak / peaks[PLAIN], 4) for mode, peak in peaks.items() if mode != PLAIN},
     }
+    report["prediction_error"] = {
+        mode: round(cost / report["run_ratio"][mode] - 1, 4) for mode, cost in report["predicted"].items()
+    }
     if parts and "fouriscale" in modes:
         report["parts"] = part_shares(times, heaviest["fouriscale"])
     return report

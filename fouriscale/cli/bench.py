@@ -19,6 +19,7 @@ from .generate import DTYPES, at_least
 
 MIB = 2**20
 SMALL_BASE = 256
+TOLERANCE = 0.15  # how far the plan's estimate of a run's time may be from what is measured
 
 
 def bench(
@@ -84,6 +85,11 @@ def _show(report: dict[str, Any], json_file: Path, picture: Path, console: Conso
     (figures.plot_growth if growth else figures.plot_report)(report, picture)
     for table in [_growth_table(report)] if growth else _tables(report):
         console.print(table)
+    for mode, error in ({} if growth else report["prediction_error"]).items():
+        if abs(error) > TOLERANCE:
+            console.print(
+                f"The estimate for {mode} is off by {error:+.0%}: more than {TOLERANCE:.0%}.", highlight=False
+            )
     console.print(f"{json_file} and {picture}", soft_wrap=True, highlight=False)
 
 
