@@ -186,6 +186,17 @@ def test_without_dilation_the_filters_stay() -> None:
     assert largest(undilated - whole) < 1e-5
 
 
+def test_each_part_is_left_out_alone() -> None:
+    """Without filters the twins would be their rows, but their time is not the filters'."""
+    subject = subject_of("sd15")
+    rows: list[int] = []
+    subject.unet.conv_out.register_forward_hook(lambda m, a, o: rows.append(len(o)))
+    kind = timing.step_kinds(subject.plan("fouriscale"))[0]
+    for part in ("filter", "dilation", "guidance"):
+        subject.without(part, kind)()
+    assert rows == [3, 3, 2]
+
+
 @pytest.mark.parametrize("mode", ["low-memory", "fast", "scalecrafter", "attn-entropy"])
 def test_other_modes_run(mode: str) -> None:
     subject = subject_of("sd15")

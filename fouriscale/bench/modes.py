@@ -32,12 +32,24 @@ MODES: dict[str, dict[str, Any]] = {
 PARTS = ("filter", "dilation", "guidance")
 
 
+class Twinned(Plan):
+    """A plan that computes twins in any case: without filters SD's twins would be their rows, and there were none."""
+
+    def twins_differ(self, dilation: float) -> bool:
+        """True, always."""
+        return True
+
+
 class Undilated(Plan):
     """A plan of which the convolutions keep their filters but are not dilated: to see what dilation costs."""
 
     def conv_dilations(self, dilation: float) -> tuple[int, int]:
         """1 and 1, always."""
         return 1, 1
+
+
+def _fields(plan: Plan) -> dict[str, Any]:
+    return {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
 
 
 class Subject:
@@ -74,10 +86,10 @@ class Subject:
     def without(self, part: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` without one of `PARTS`."""
         if part == "dilation":
-            plan = self.plan("fouriscale")
-            fields = {f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)}
-            return lambda: self._ours(Undilated(**fields), kind)[0]
-        plan = planning.plan(self.unet, *self.size, self.settings.replace(**{part: False}))
+            plan: Plan = Undilated(**_fields(self.plan("fouriscale")))
+        else:
+            plan = planning.plan(self.unet, *self.size, self.settings.replace(**{part: False}))
+            plan = Twinned(**_fields(plan)) if part == "filter" else plan
         return lambda: self._ours(plan, kind)[0]
 
     def _ours(self, plan: Plan, kind: StepKind, kept: KeptTwins | None = None) -> tuple[torch.Tensor, KeptTwins | None]:
