@@ -6,6 +6,7 @@ import gradio as gr
 from modules import script_callbacks, scripts, sd_models, shared
 from modules.ui_components import InputAccordion
 
+from fouriscale.hosts.webui import and_parts
 from fouriscale.webui import options, panel
 from fouriscale.webui.api import add_routes
 from fouriscale.webui.args import TITLE
@@ -97,7 +98,7 @@ def on_denoiser(params):
     cond = params.text_cond
     if isinstance(cond, dict):
         cond = cond["crossattn"]
-    run.denoiser_call(len(cond), len(params.x))
+    run.denoiser_call(len(cond), len(params.x), and_parts(params.denoiser))
 
 
 def on_unload():

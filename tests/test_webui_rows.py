@@ -231,7 +231,15 @@ def test_small_tiles_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     host.main_model.apply_model = halves
     _, (plain,) = host.request(False)
     check(host, picture, plain)
-    assert p.extra_generation_params == {}
+    reason = (
+        "every UNet call in which it should act had another size than planned (128×64 instead of 256×64 pixels), "
+        "as in tiled sampling"
+    )
+    assert list(p.comments) == [f"FouriScale had no effect, because {reason}"]
+    assert p.extra_generation_params == {"FouriScale had no effect": reason}
+    last = host.module.REPORT.last
+    assert (last["active"], last["reason"], last["unet_calls"]) == (False, reason, 0)
+    assert (last["calls"]["other_size"], last["calls"]["beyond"]) == (2, 1)
 
 
 # --- ControlNet and patches ------------------------------------------------------------------------------------------

@@ -161,6 +161,7 @@ class Denoiser:
     def __init__(self, host: Host):
         self.host = host
         self.p: Any = None
+        self.sampler: Any = None
         self.step = 0
 
     def __call__(self, x: Tensor, timesteps: Tensor) -> Tensor:
@@ -278,6 +279,8 @@ class Sampler:
 
     def __init__(self, host: Host):
         self.model_wrap_cfg = (ForgeDenoiser if host.forge else A1111Denoiser)(host)
+        self.model_wrap_cfg.sampler = self
+        self.sampler_extra_args: dict[str, Any] = {}
         self.last_latent: Tensor | None = None
 
     def launch_sampling(self, steps: int, func: Callable[[], Tensor]) -> Tensor:
@@ -291,6 +294,7 @@ class Sampler:
     def sample(self, p: Processing, x: Tensor) -> Tensor:
         """All steps from `x`."""
         self.model_wrap_cfg.p, self.model_wrap_cfg.step = p, 0
+        self.sampler_extra_args = {"cond": SimpleNamespace(batch=p.words.weights)}
 
         def steps() -> Tensor:
             latent = x

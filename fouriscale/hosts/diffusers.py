@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from ..planning import plan
 from ..plans import Plan
 from ..session import Session
 from ..settings import Settings
+from ..unet.compiled import refuse_compiled
 from .diffusers_attention import DiffusersCalls
 
 # At twice the size, the deep residuals of a ControlNet that is dilated like the UNet agree with those at the training
@@ -154,9 +156,8 @@ def attached(
         yield run
         return
     sessions = [Session(pipe.unet, decided, rows, DiffusersCalls())]
-    controlnet = getattr(pipe, "controlnet", None)
-    if hook_control and controlnet is not None:
-        sessions.append(Session(controlnet, control_plan(decided, controlnet), None))
+    if hook_control and settings is not None and decided.active:
+        sessions += [Session(net, control_plan(decided, net), None) for net in controlnets(pipe)]
     # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
     counted = begins and pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
 
@@ -181,11 +182,29 @@ def attached(
             if settings is not None:
                 session.attach()
         yield run
+        for name, session in zip(("", *("ControlNet: " for _ in sessions[1:])), sessions, strict=True):
+            found = session.verdict
+            for sentence in (found.sentence if found.prevented else None, *found.notes):
+                if sentence is not None:
+                    warnings.warn(f"FouriScale {name}{sentence}", stacklevel=3)
+
+
+def controlnets(pipe: Any) -> list[torch.nn.Module]:
+    """The ControlNets of a pipeline: none, one, or all that it joins to one."""
+    controlnet = getattr(pipe, "controlnet", None)
+    if controlnet is None:
+        return []
+    return list(getattr(controlnet, "nets", [controlnet]))
 
 
 def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
-    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins."""
+    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins.
+
+    Raises UnsupportedModelError where the ControlNet is compiled.
+    """
+    refuse_compiled(controlnet)
     paths = {path for path, _ in controlnet.named_modules()}
+    refuse_compiled(controlnet, (layer.path for layer in decided.layers if layer.path in paths))
     return dataclasses.replace(
         decided,
         settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False, low_memory=False),

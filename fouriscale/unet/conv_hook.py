@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from ..maths.cache import FilterCache
 from ..plans import Plan, Treatment
+from .compiled import is_compiling
 from .rows import RowMap
 from .structure import Layer
 
@@ -24,20 +25,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have twins, if any.
+    """The UNet call that is under way: its fractional dilation, and the rows that have twins, if any.
 
-    share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
+    At a dilation of 1 the call has the planned size, but the method is not at work in it. share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
     """
 
     dilation: float
     rows: RowMap | None
     share_stages: bool = True
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether convolutions, or attention, are to be changed."""
+        return self.dilation > 1.0
+
 
 class CurrentCall:
-    """Where the session puts the call that is under way, and where the hooks look for it."""
+    """Where the session puts the call that is under way, and where the hooks look for it and say that they ran.
 
-    value: Call | None = None
+    value: None outside of calls, and in calls that are left wholly plain. ran: the hooks on convolutions, or on
+    attention where that is the method, that were reached in this call.
+    """
+
+    def __init__(self) -> None:
+        self.value: Call | None = None
+        self.ran: set[object] = set()
 
 
 class ConvHook:
@@ -80,8 +92,10 @@ class ConvHook:
 
     def _before(self, module: torch.nn.Conv2d, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
         call = self._current.value
-        if call is None or self._nested:
+        # Inside code that torch.compile traces, a hook would be frozen at the dilation of that moment.
+        if call is None or self._nested or not call.is_at_work or is_compiling():
             return None
+        self._current.ran.add(self)
         self.restore()
         x = args[0]
         rows = call.rows if call.rows is not None and x.shape[0] == call.rows.total else None
@@ -100,7 +114,7 @@ class ConvHook:
         return (x, *args[1:])
 
     def _after(self, module: torch.nn.Conv2d, args: tuple[torch.Tensor, ...], output: Any) -> torch.Tensor | None:
-        if self._nested or self._current.value is None:
+        if self._nested or self._current.value is None or is_compiling():
             return None
         twins, finish = self._twins_out, self._finish
         self.restore()

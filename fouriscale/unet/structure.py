@@ -16,6 +16,7 @@ import torch
 
 from ..errors import SettingsError, UnsupportedModelError
 from .blueprint import BLUEPRINTS, Blueprint
+from .compiled import refuse_compiled
 
 Role = Literal["resnet", "downsampler", "upsampler"]
 FAMILY_BASE = {"sd15": 512, "sd21": 512, "sdxl": 1024}
@@ -91,11 +92,7 @@ def _is_published(layer: Layer, family: str, levels: int) -> bool:
 
 def describe(unet: torch.nn.Module) -> Structure:
     """Read `unet`. Raises UnsupportedModelError if it is not a UNet of SD 1.x, 2.x or XL in a form that hooks reach."""
-    if hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None:
-        raise UnsupportedModelError(
-            f"{type(unet).__name__} is compiled by torch.compile, which ignores hooks that are added later; "
-            "pass the UNet as it was before compilation"
-        )
+    refuse_compiled(unet)
     if all(hasattr(unet, name) for name in ("down_blocks", "mid_block", "up_blocks", "conv_in")):
         naming: Literal["diffusers", "ldm"] = "diffusers"
         convs, stages = _diffusers_layers(unet)
@@ -107,6 +104,7 @@ def describe(unet: torch.nn.Module) -> Structure:
             f"{type(unet).__name__} is not a UNet of Stable Diffusion 1.x, 2.x or XL: it has neither down_blocks, "
             "mid_block and up_blocks nor input_blocks, middle_block and output_blocks"
         )
+    refuse_compiled(unet, [conv.path for conv in convs])
     attention = tuple(_self_attention(unet))
     levels = 1 + max((c.level for c in convs), default=0)
     if levels not in (3, 4) or not attention:

@@ -11,6 +11,7 @@ from ..plans import Plan
 from .args import CUSTOM, CUSTOM_FIELDS, DEFAULTS, Parsed
 
 PREFIX = "FouriScale"
+NO_EFFECT = f"{PREFIX} had no effect"  # its value is the reason; nothing is pasted from it
 LABELS = {
     "enabled": PREFIX,
     "preset": f"{PREFIX} preset",

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import FouriScaleError, UnsupportedModelError
-from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge
+from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge, refuse_compiled_host
 from ..planning import plan
+from ..outcome import Verdict
 from ..plans import Plan
 from ..presets import Preset
 from ..session import Session, attach, session_on
@@ -23,7 +24,6 @@ from .log import get_logger
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
 TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
-UNAMPLIFIED = "amplified or damped guidance had no effect where cond and uncond rows could not be paired in one call"
 COMMENT = "FouriScale"  # what every comment of ours begins with
 
 
@@ -104,6 +104,7 @@ class Run:
             self.skip(f"the UNet is replaced by {custom}, which hooks cannot reach")
             return
         model = self._p.sd_model
+        refuse_compiled_host(model)
         unet = find_unet(model)
         decided, self._preset = self._plan(unet)
         self._record(decided)
@@ -136,8 +137,11 @@ class Run:
             decided = dataclasses.replace(decided, reason=reason)
         return decided, preset
 
-    def denoiser_call(self, cond_rows: int, total_rows: int) -> None:
-        """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows."""
+    def denoiser_call(self, cond_rows: int, total_rows: int, parts: Sequence[int] | None = None) -> None:
+        """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows.
+
+        parts: of how many AND parts each picture's prompt is; None: not known.
+        """
         self._tiles.attach(self._p.sd_model)  # the refiner's, once it has taken over
         if self._session is None or self._adapter is None:
             return
@@ -149,7 +153,7 @@ class Run:
             self._close_session()
             self._attach()
         if self._adapter is not None:
-            self._adapter.start(cond_rows, total_rows)
+            self._adapter.start(cond_rows, total_rows, parts)
 
     def end_pass(self) -> None:
         """Detach, put the host's methods back, and write down what was done. Safe to call at any time, and twice."""
@@ -166,9 +170,21 @@ class Run:
 
     def skip(self, reason: str) -> None:
         """Say once, in the picture's comment and in the log, why the picture is plain."""
-        last = self._environment.report.last or {}
-        self._environment.report.last = {**last, "active": False, "reason": reason}
-        self._note(f"skipped: {reason}")
+        self._say(Verdict(False, reason, False))
+
+    def _say(self, found: Verdict) -> None:
+        """Report, comment, log and infotext of what became of a pass."""
+        if found.reason is not None:
+            last = self._environment.report.last or {}
+            self._environment.report.last = {**last, "active": False, "reason": found.reason}
+        for sentence in (found.sentence, *found.notes):
+            if sentence is not None:
+                self._note(sentence)
+        fields = self._p.extra_generation_params
+        if found.worked:
+            fields.pop(infotext.NO_EFFECT, None)
+        elif found.prevented and infotext.PREFIX not in fields:
+            fields[infotext.NO_EFFECT] = found.reason
 
     def _note(self, text: str) -> None:
         if text in self._said:
@@ -184,12 +200,9 @@ class Run:
             return
         session.close()
         self._record(session.plan, session)
-        if session.unamplified:
-            self._note(UNAMPLIFIED)
-        if session.history and not session.calls:
-            begun, stop = session.history[0][0], session.plan.stop
-            self.skip(f"the pass begins at {begun:.0%} of the trajectory, and FouriScale stops at {stop:.0%}")
-        if session.calls:
+        found = session.verdict
+        self._say(found)
+        if found.worked:
             fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)
 
@@ -199,6 +212,7 @@ class Run:
             **decided.to_dict(),
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
+            "calls": {} if session is None else session.outcome.to_dict(),
             "rows": ["uncond", "cond", *TWIN_NAMES[decided.doubled]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
