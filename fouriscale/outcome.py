@@ -117,7 +117,9 @@ def _notes(outcome: Outcome, plan: Plan) -> list[str]:
         notes.append(UNAMPLIFIED.format(calls=outcome.unpaired, total=total))
     if outcome.unreached or outcome.compiled:
         because = COMPILED if outcome.compiled else UNREACHED
-        notes.append(f"had no effect in {outcome.unreached + outcome.compiled} of {total} UNet calls, because {because}")
+        notes.append(
+            f"had no effect in {outcome.unreached + outcome.compiled} of {total} UNet calls, because {because}"
+        )
     if outcome.partly:
         notes.append(
             f"had part of its effect in {outcome.partly} of {total} UNet calls: only {outcome.reached} of "

@@ -49,9 +49,10 @@ class Session:
     """Hooks on one UNet, by one plan. Made by `attach`; use it as a context manager or call `close`.
 
     rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
-    `label` also says which sample each row is of, where the labels alone do not. progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
-    history: (progress, dilation) of the latest calls. outcome: counts of what happened in the calls; `calls` and
-    `unamplified` are two of them. kept_twins: in fast mode, what the twins changed in the step before.
+    `label` also says which sample each row is of, where the labels alone do not.
+    progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
+    history: (progress, dilation) of the latest calls. outcome: counts of what happened in the calls.
+    kept_twins: in fast mode, what the twins changed in the step before.
     """
 
     def __init__(

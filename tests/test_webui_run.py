@@ -599,6 +599,8 @@ def test_report(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     plan = fs.plan(host.unet, 256, 128)
     assert all(n > len(plan.layers) for n in seen)
     assert last.pop("unet_calls") == 2
+    counts = {"at_work": 2, "beyond": 1, "other_size": 0, "unreached": 0, "compiled": 0, "partly": 0, "unpaired": 0}
+    assert last.pop("calls") == counts
     assert last.pop("rows") == ["uncond", "cond", "cond_weak"]
     assert last.pop("preset") == "Auto"
     steps = last.pop("dilation_by_step")

@@ -134,10 +134,10 @@ class A1111Rows(WebuiRows):
         uncond_rows = total_rows - cond_rows
         if parts is None and cond_rows == uncond_rows:
             self._parts = (1,) * cond_rows  # as every picture has at least one
-        self._queue = [("cond", None)] * cond_rows + [("uncond", None)] * uncond_rows
+        samples: list[int | None] = [None] * total_rows
         if self._parts is not None and len(self._parts) == uncond_rows:
-            cond = [("cond", sample) for sample, count in enumerate(self._parts) for _ in range(count)]
-            self._queue = [*cond, *(("uncond", sample) for sample in range(uncond_rows))]
+            samples = [sample for sample, count in enumerate(self._parts) for _ in range(count)] + [*range(uncond_rows)]
+        self._queue = list(zip(["cond"] * cond_rows + ["uncond"] * uncond_rows, samples, strict=True))
         self._sizes = Counter(sample for _, sample in self._queue)
 
     def _labels(self, rows: int, kwargs: dict[str, Any]) -> tuple[tuple[str, ...] | None, Samples | None]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Call:
     """The UNet call that is under way: its fractional dilation, and the rows that have twins, if any.
 
-    At a dilation of 1 the call has the planned size, but the method is not at work in it. share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
+    At a dilation of 1 the call has the planned size, but the method is not at work in it.
+    share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
     """
 
     dilation: float

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge, refuse_compiled_host
-from ..planning import plan
 from ..outcome import Verdict
+from ..planning import plan
 from ..plans import Plan
 from ..presets import Preset
 from ..session import Session, attach, session_on
