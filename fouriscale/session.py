@@ -19,6 +19,7 @@ from .plans import Plan
 from .unet.attention_hook import EntropyHook
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
+from .unet.gradients import refuse_checkpointing
 from .unet.kept_twins import KeptTwins
 from .unet.rows import RowMap, check_labels, join_tensors, map_tensors, select
 from .unet.twins import TwinSharing
@@ -119,7 +120,7 @@ class Session:
         for layer in self.plan.layers:
             conv = ConvHook(layer, self.plan, self._current, self._filters)
             self._convs.append(conv)
-            keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
+            keep(conv.attach(unet.get_submodule(layer.path)))
         if self.plan.freeu is not None:
             for path, backbone in self.plan.up_resnets:
                 factors = self.plan.freeu.factors(backbone)
@@ -191,6 +192,7 @@ class Session:
         self.history.append((progress, dilation))
         if dilation <= 1.0 or not self._fits(sample):
             return args, kwargs
+        refuse_checkpointing(unet)
         doubled = self.plan.doubled
         labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond")
         self._amplified = labelled if self._amplifies(progress, labelled) else None
