@@ -4,73 +4,82 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 
-# The switch belongs to the whole process. What another thread computes meanwhile is the more exact for it; the lock
-# only keeps two threads from taking each other's "off" for the host's own choice.
-_SWITCHING = threading.Lock()
-FULL = ("ieee", "none")
+
+class _Switch:
+    """Torch's choice of how exactly it multiplies float32 matrices on one kind of device, as long as someone holds it.
+
+    The choice belongs to the whole process, and so does this: what other threads multiply meanwhile is the more exact,
+    and the last one to let go puts the host's choice back.
+    """
+
+    def __init__(self, own: Any = None, followed: Any = None):
+        self._own, self._followed = own, followed
+        self._lock, self._holders = threading.Lock(), 0
+        self._before: str | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Full float32 within."""
+        with self._lock:
+            if self._holders == 0:
+                self._before = self._off()
+            self._holders += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                if self._holders == 0 and self._before is not None:
+                    self._set(self._before)
+
+    def _off(self) -> str | None:
+        """Switch to full float32; what it was before, or None where that it was."""
+        before = torch.get_float32_matmul_precision() if self._own is None else self._own.fp32_precision
+        if before in ("highest", "ieee", "none"):
+            return None
+        # A switch that says the same as the one it follows has most likely no choice of its own.
+        inherits = self._own is not None and before == self._followed.fp32_precision
+        self._set("highest" if self._own is None else "ieee")
+        return "none" if inherits else before
+
+    def _set(self, value: str) -> None:
+        if self._own is None:
+            torch.set_float32_matmul_precision(value)
+        else:
+            self._own.fp32_precision = value
+
+
+def _switches() -> dict[str, _Switch]:
+    """By type of device: each has its own from torch 2.9 on, where reading the common one may raise."""
+    own = {
+        "cuda": (torch.backends.cuda.matmul, torch.backends.cudnn),
+        "cpu": (getattr(torch.backends.mkldnn, "matmul", None), torch.backends.mkldnn),
+    }
+    if all(hasattr(switch, "fp32_precision") for pair in own.values() for switch in pair):
+        return {device: _Switch(*pair) for device, pair in own.items()}
+    common = _Switch()
+    return dict.fromkeys(own, common)
+
+
+_SWITCHES = _switches()
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Without autocast, and without the short mantissas that a host may have chosen for its own speed.
 
-    TF32 keeps 10 bits of a factor's mantissa (A1111 switches it on), which costs the filter 5·10⁻⁴, as much as its
-    second term is worth. The host's choice is as before afterwards, also after an exception.
+    TF32 keeps 10 bits of each factor's mantissa (A1111 switches it on), which costs the filter as much as its second
+    term is worth. The host's choice is as before afterwards, also after an exception.
     """
     try:
-        plain = torch.autocast(device.type, enabled=False)
+        exact: Any = torch.autocast(device.type, enabled=False)
     except RuntimeError:  # older torch knows no autocast on some devices and refuses to switch it off
-        plain = None
-    with _full_float32(device):
-        if plain is None:
-            yield
-        else:
-            with plain:
-                yield
-
-
-@contextmanager
-def _full_float32(device: torch.device) -> Iterator[None]:
-    switch, parent = _switches(device)
-    if switch is None:
-        if torch.get_float32_matmul_precision() == "highest":
-            yield
-            return
-        with _SWITCHING:
-            before = torch.get_float32_matmul_precision()
-            torch.set_float32_matmul_precision("highest")
-            try:
-                yield
-            finally:
-                torch.set_float32_matmul_precision(before)
-        return
-    if switch.fp32_precision in FULL:
+        exact = nullcontext()
+    switch = _SWITCHES.get(device.type)
+    with exact, nullcontext() if switch is None else switch.held():
         yield
-        return
-    with _SWITCHING:
-        # An own value that equals the parent's is most likely none: reading follows the parent, as kernels do.
-        before = switch.fp32_precision
-        before = "none" if before == parent.fp32_precision else before
-        switch.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            switch.fp32_precision = before
-
-
-def _switches(device: torch.device) -> tuple[Any, Any]:
-    """The switch of `device`'s matrix products and the one it follows; (None, None) where torch has one for all.
-
-    Torch from 2.9 on has a switch for each device, and reading the old common one raises once a host used the new.
-    """
-    found: tuple[Any, Any]
-    if device.type == "cuda":
-        found = torch.backends.cuda.matmul, torch.backends.cudnn
-    else:
-        found = getattr(torch.backends.mkldnn, "matmul", None), torch.backends.mkldnn
-    return found if all(hasattr(one, "fp32_precision") for one in found) else (None, None)
