@@ -21,6 +21,7 @@ from .unet.attention_hook import EntropyHook
 from .unet.compiled import is_compiling
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
+from .unet.gradients import refuse_checkpointing
 from .unet.kept_twins import KeptTwins
 from .unet.rows import RowMap, check_labels, join_tensors, map_tensors, select
 from .unet.twins import TwinSharing
@@ -146,7 +147,7 @@ class Session:
         for layer in self.plan.layers:
             conv = ConvHook(layer, self.plan, self._current, self._filters)
             self._convs.append(conv)
-            keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
+            keep(conv.attach(unet.get_submodule(layer.path)))
         if self.plan.freeu is not None:
             for path, backbone in self.plan.up_resnets:
                 factors = self.plan.freeu.factors(backbone)
@@ -239,6 +240,7 @@ class Session:
         self, sample: torch.Tensor, progress: Progress, dilation: float, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Begin a call in which the method is at work: the arguments with twins, where rows have some."""
+        refuse_checkpointing(self._unet)
         doubled = self.plan.doubled
         labelled = (
             None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond", self._samples)

@@ -17,6 +17,7 @@ import torch
 from ..errors import SettingsError, UnsupportedModelError
 from .blueprint import BLUEPRINTS, Blueprint
 from .compiled import refuse_compiled
+from .wrapped import base_layer, is_convolution
 
 Role = Literal["resnet", "downsampler", "upsampler"]
 FAMILY_BASE = {"sd15": 512, "sd21": 512, "sdxl": 1024}
@@ -137,12 +138,12 @@ def _diffusers_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
 def _diffusers_block(block: Any, name: str, level: int, resampled: int) -> Iterator[Layer]:
     for j, resnet in enumerate(getattr(block, "resnets", ())):
         for conv in ("conv1", "conv2"):
-            if isinstance(getattr(resnet, conv, None), torch.nn.Conv2d):
+            if is_convolution(getattr(resnet, conv, None)):
                 path = f"{name}.resnets.{j}.{conv}"
                 yield Layer(path, path, "resnet", level)
     for kind, role in (("downsamplers", "downsampler"), ("upsamplers", "upsampler")):
         for j, sampler in enumerate(getattr(block, kind, None) or ()):
-            if isinstance(getattr(sampler, "conv", None), torch.nn.Conv2d):
+            if is_convolution(getattr(sampler, "conv", None)):
                 path = f"{name}.{kind}.{j}.conv"
                 yield Layer(path, path, role, level if role == "downsampler" else resampled)  # type: ignore[arg-type]
 
@@ -158,7 +159,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
             if hasattr(child, "in_layers"):
                 convs += _ldm_resnet(child, f"down_blocks.{block}.resnets.{resnet}", path, block)
                 resnet += 1
-            elif isinstance(getattr(child, "op", None), torch.nn.Conv2d):
+            elif is_convolution(getattr(child, "op", None)):
                 convs.append(Layer(f"down_blocks.{block}.downsamplers.0.conv", path + ".op", "downsampler", block))
                 block, resnet = block + 1, 0
     deepest, resnet = block, 0
@@ -175,7 +176,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
             if hasattr(child, "in_layers"):
                 convs += _ldm_resnet(child, f"up_blocks.{block}.resnets.{resnet}", path, deepest - block)
                 resnet += 1
-            elif isinstance(getattr(child, "conv", None), torch.nn.Conv2d):
+            elif is_convolution(getattr(child, "conv", None)):
                 level = deepest - block - 1
                 convs.append(Layer(f"up_blocks.{block}.upsamplers.0.conv", path + ".conv", "upsampler", level))
                 block, resnet = block + 1, 0
@@ -185,7 +186,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
 def _ldm_resnet(resnet: Any, name: str, path: str, level: int) -> Iterator[Layer]:
     for conv, part in (("conv1", "in_layers"), ("conv2", "out_layers")):
         for index, child in enumerate(getattr(resnet, part)):
-            if isinstance(child, torch.nn.Conv2d):
+            if is_convolution(child):
                 yield Layer(f"{name}.{conv}", f"{path}.{part}.{index}", "resnet", level)
 
 
@@ -207,7 +208,7 @@ def _up_resnets(unet: torch.nn.Module, convs: list[Layer]) -> tuple[tuple[str, i
     found = []
     width = 0
     for conv in convs:
-        module: Any = unet.get_submodule(conv.path)
+        module = base_layer(unet.get_submodule(conv.path))
         if conv.name.startswith("up_blocks") and conv.name.endswith(".conv1"):
             found.append((conv.path.removesuffix(".conv1").rsplit(".in_layers.", 1)[0], width))
         if conv.name.endswith(".conv2"):
@@ -220,7 +221,7 @@ def _family(unet: torch.nn.Module, attention: tuple[str, ...], levels: int) -> s
     if levels == 3 or hasattr(unet, "label_emb") or getattr(unet, "add_embedding", None) is not None:
         return "sdxl"
     transformer = unet.get_submodule(attention[0].split(".transformer_blocks")[0])
-    return "sd21" if isinstance(getattr(transformer, "proj_in", None), torch.nn.Linear) else "sd15"
+    return "sd21" if isinstance(base_layer(getattr(transformer, "proj_in", None)), torch.nn.Linear) else "sd15"
 
 
 def _base(unet: torch.nn.Module, family: str) -> int:
