@@ -198,7 +198,7 @@ def test_layers_that_come_to_nothing_are_refused_by_name(method: str, size: int)
 
 def test_layers_that_scalecrafter_does_not_dilate() -> None:
     chosen = fs.Settings(layers="down_blocks.0.resnets.0.conv1", method="scalecrafter")
-    with pytest.raises(fs.SettingsError, match="layers = .*ScaleCrafter dilates at this size"):
+    with pytest.raises(fs.SettingsError, match=r"layers = .*ScaleCrafter dilates at this size"):
         fs.plan_family("sd15", 2048, 2048, chosen)
 
 
