@@ -205,6 +205,46 @@ def test_default_preset(host: Host, chosen: str | None, shown: str) -> None:
     assert controls["img2img"][1].value == shown
 
 
+class Elements:
+    """The tab's other elements that decide about passes, made as the hosts make them."""
+
+    def __init__(self, script: Any, tab: str):
+        made = {"denoising_strength": gr.Slider(0, 1, value=0.3)}
+        if tab == "txt2img":
+            made |= {"hr-checkbox": gr.Checkbox(False), "hr_scale": gr.Slider(1, 4, value=2)}
+            made |= {"hr_resize_x": gr.Slider(0, 2048, value=0), "hr_resize_y": gr.Slider(0, 2048, value=0)}
+        else:
+            with gr.Tabs():
+                made |= {"tab_resize_to": gr.Tab("to"), "tab_resize_by": gr.Tab("by")}
+            made["scale"] = gr.Slider(0, 4, value=1)
+        for name, component in made.items():
+            script.after_component(component, elem_id=f"{tab}_{name}")
+            script.after_component(gr.Button(), elem_id=f"other_{name}")
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_headline_follows_the_tabs_other_elements(host: Host, tab: str) -> None:
+    with gr.Blocks() as blocks:
+        script = host.module.FouriScaleScript()
+        script.is_img2img = tab == "img2img"
+        for side in ("width", "height"):
+            script.after_component(gr.Slider(64, 2048, value=512), elem_id=f"{tab}_{side}")
+        Elements(script, tab)
+        controls = [control.value for control in script.ui(script.is_img2img)]
+    controls[0] = True
+    texts = function(blocks, "texts")
+    if tab == "txt2img":
+        assert "nothing to do" in texts(*controls, 512, 512, 0.7, False, 2, 0, 0)[0]
+        both = texts(*controls, 512, 512, 0.7, True, 2, 0, 0)[0]
+        assert "hires pass SD 1.5 1024×1024: dilation 2" in both
+        assert "denoising strength 0.1" in texts(*controls, 512, 512, 0.1, True, 2, 0, 0)[0]
+        assert "hires pass SD 1.5 2048×1536" in texts(*controls, 512, 512, 0.7, True, 2, 2048, 1536)[0]
+    else:
+        assert "SD 1.5 1024×1024: dilation 2" in texts(*controls, 1024, 1024, 0.7, 2.0, False)[0]
+        assert "denoising strength 0.2" in texts(*controls, 1024, 1024, 0.2, 2.0, False)[0]
+        assert "resize by = 2.0" in texts(*controls, 1024, 1024, 0.7, 2.0, True)[0]
+
+
 # --- what the page does ----------------------------------------------------------------------------------------------
 
 
@@ -217,11 +257,14 @@ def test_headline(host: Host) -> None:
 
     values = [control.value for control in controls["txt2img"]]
     assert texts(*values, 1024, 1024)[1].startswith("<img ")
-    assert texts(*values, 1024, 1001)[1] == ""
+    assert "Off. When on: SD 1.5 1024×1024: dilation 2" in text(*values, 1024, 1024)
+    values[0] = True
+    assert "Off" not in text(*values, 1024, 1024)
+    assert texts(*values, 1024, 1)[1] == ""
     assert "SD 1.5 1024×1024: dilation 2 over 512×512, about " in text(*values, 1024, 1024)
     assert "SD 1.5 512×512: nothing to do, 512×512 is not larger" in text(*values, 512, 512)
-    assert "height = 1001 is not allowed" in text(*values, 1024, 1001)
-    assert "NoneType" in text(*values, 1024, None)  # a size field that was emptied
+    assert "SD 1.5 1024×1000: dilation 2" in text(*values, 1024, 1001)  # as the host draws it
+    assert "height = None is not allowed" in text(*values, 1024, None)  # a size field that was emptied
     values[1] = "<b>no such</b>"
     assert "&lt;b&gt;no such&lt;/b&gt;" in text(*values, 1024, 1024)
     values[1] = "Auto"
@@ -255,7 +298,7 @@ def test_saving_and_deleting_a_preset(host: Host, tmp_path: Path) -> None:
         assert "saved" not in message
     host.load(None)
     _, message = saving("Another", *values, 1024, 1024)
-    assert "has no UNet" in message
+    assert "no model is loaded yet" in message
     assert len(list(tmp_path.iterdir())) == 1
     for name in (None, "", "Auto", "SDXL 2048x2048", "../My castle"):
         _, message = deleting(name)

@@ -160,7 +160,7 @@ def test_unloading_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @HOSTS
-@pytest.mark.parametrize("broken", ["plan", "attach"])
+@pytest.mark.parametrize("broken", ["plan_for", "attach"])
 def test_exception_of_our_own(monkeypatch: pytest.MonkeyPatch, forge: bool, broken: str) -> None:
     """The host would swallow it and show a plain picture without a word."""
     host = Host(monkeypatch, forge=forge)
@@ -353,13 +353,13 @@ def test_bug_while_the_refiner_takes_over(monkeypatch: pytest.MonkeyPatch, forge
     other = build_unet(forge=forge, seed=1)
     watch = Watch(host, host.unet, other)
     host.refiner = (1, host.make_model(other))
-    real, calls = run_module.plan, []
+    real, calls = run_module.plan_for, []
 
     def second_fails(*args: Any) -> Any:
         calls.append(args)
         return real(*args) if len(calls) == 1 else 1 / 0
 
-    monkeypatch.setattr(run_module, "plan", second_fails)
+    monkeypatch.setattr(run_module, "plan_for", second_fails)
     p, _ = host.request(True)
     watch.check(p)
     assert "unexpected ZeroDivisionError" in comment_of(p)

@@ -65,7 +65,7 @@ class Structure:
         for pattern in (p.strip() for p in layers.split(",") if p.strip()):
             found = {c.name for c in self.convs if fnmatch.fnmatchcase(c.name, pattern)}
             if not found:
-                raise SettingsError("layers", pattern, "no such convolution; names look like " + published[0].name)
+                raise SettingsError("layers", pattern, "no such convolution; names look like " + self.convs[0].name)
             chosen |= found
         return tuple(c for c in self.convs if c.name in chosen)
 

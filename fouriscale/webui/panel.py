@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..presets import AUTO, find
 from ..settings import LAYER_SETS, METHODS, ROUNDINGS
 from . import user_presets
 from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
+from .deciding import Page
 from .describe import headline, plan_now
 from .infotext import paste_functions
 from .plot import plot_html
@@ -22,7 +23,11 @@ from .run import Environment
 
 @dataclass(frozen=True)
 class PanelHost:
-    """What the panel asks of where it stands. size_inputs: the page's width and height components, if it has them."""
+    """What the panel asks of where it stands. size_inputs: the page's width and height components, if it has them.
+
+    page_inputs: its other components that decide about size and passes, by their names in `Page`. resize_by_tabs: the
+    tabs "Resize to" and "Resize by" of img2img, if it has them.
+    """
 
     accordion: Callable[..., Any]
     model: Callable[[], Any]
@@ -30,6 +35,8 @@ class PanelHost:
     user_folder: Callable[[], Path]
     default_preset: str = AUTO
     size_inputs: tuple[Any, Any] | None = None
+    page_inputs: Mapping[str, Any] = field(default_factory=dict)
+    resize_by_tabs: tuple[Any, Any] | None = None
     enabled: bool = False
 
 
@@ -117,7 +124,7 @@ def build(tab: str, host: PanelHost) -> Panel:
         rounding,
     ]
     assert len(controls) == len(FIELDS)
-    event = _live_headline(host, controls, (head, plot), refresh)
+    event = _live_headline(host, tab, controls, (head, plot), refresh)
     _preset_buttons(host, controls, (name, save, delete, message), use_size)
     return Panel(controls, event)
 
@@ -149,22 +156,31 @@ def _names(host: PanelHost) -> list[str]:
 
 
 def _live_headline(
-    host: PanelHost, controls: Sequence[Any], outputs: tuple[Any, Any], refresh: Any
+    host: PanelHost, tab: str, controls: Sequence[Any], outputs: tuple[Any, Any], refresh: Any
 ) -> dict[str, Any] | None:
     if host.size_inputs is None:
         return None
+    names, count = tuple(host.page_inputs), len(controls)
+    by_tab = gr.Checkbox(False, visible=False, elem_id=f"{tab}_fouriscale_resize_by") if host.resize_by_tabs else None
 
     def texts(*values: Any) -> tuple[str, str]:
-        *arguments, width, height = values
-        line, plans = headline(host.model(), arguments, width, height, host.environment().presets)
+        width, height, *others = values[count:]
+        given = dict(zip(names, others, strict=False))
+        if by_tab is None or not others[-1]:
+            given.pop("resize_by", None)
+        environment = host.environment()
+        page = Page(width, height, tab == "img2img", **given)
+        line, plans = headline(host.model(), values[:count], page, environment.presets, environment.state())
         head = f'<span class="fouriscale-headline">{_escape(line)}</span>'
         return head, plot_html(plans[-1]) if plans else ""
 
-    inputs = [*controls, *host.size_inputs]
+    inputs = [*controls, *host.size_inputs, *host.page_inputs.values(), *([] if by_tab is None else [by_tab])]
     event = {"fn": texts, "inputs": inputs, "outputs": list(outputs), "show_progress": "hidden", "queue": False}
     for source in inputs:
         # Answers may overtake each other; asking again with what the page shows by then corrects a late one.
         source.change(**event).then(**event)
+    for chosen, one in zip((False, True), host.resize_by_tabs or (), strict=False):
+        one.select(lambda chosen=chosen: chosen, outputs=[by_tab], show_progress="hidden", queue=False).then(**event)
     refresh.click(**event)
     return event
 
