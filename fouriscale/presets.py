@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .bounded_yaml import read_yaml
-from .errors import SettingsError
+from .errors import SettingsError, shown
 from .maths.sizes import Size, check_picture_size
 from .settings import FAMILIES, Settings
 
@@ -86,15 +86,12 @@ def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise SettingsError(f"{file}: presets", entry, "mappings that each have a name")
     where = f"{file}: {entry['name']}"
-    for key in (*entry, *content):
-        if not isinstance(key, str):
-            raise SettingsError(where, key, "names of fields as texts")
     run = {**_run(f"{file}: run", content.get("run")), **_run(f"{where}: run", entry.get("run"))}
     values = {k: v for k, v in entry.items() if k not in ("name", "size", "run")}
     for key in values:
         if key not in _SETTINGS_FIELDS:
             known = "name, size, run, " + ", ".join(sorted(_SETTINGS_FIELDS))
-            raise SettingsError(f"{where}: {key}", values[key], "unknown field; known are " + known)
+            raise SettingsError(f"{where}: {_text(key)}", values[key], "unknown field; known are " + known)
     try:
         settings = Settings.from_dict(values)
     except SettingsError as error:
@@ -110,16 +107,18 @@ def _run(where: str, run: Any) -> dict[str, Any]:
     if not isinstance(run, dict):
         raise SettingsError(where, run, "a mapping of " + ", ".join(_RUN_FIELDS))
     for key, value in run.items():
-        if not isinstance(key, str):
-            raise SettingsError(where, key, "names of fields as texts")
         kinds = _RUN_FIELDS.get(key)
         if kinds is None:
-            raise SettingsError(f"{where}.{key}", value, "unknown field; known are " + ", ".join(_RUN_FIELDS))
+            raise SettingsError(f"{where}.{_text(key)}", value, "unknown field; known are " + ", ".join(_RUN_FIELDS))
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise SettingsError(f"{where}.{key}", value, "a text" if kinds == (str,) else "a number")
         if isinstance(value, float) and not math.isfinite(value):
             raise SettingsError(f"{where}.{key}", value, "a finite number")
     return run
+
+
+def _text(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _size(where: str, size: Any) -> Size:

@@ -7,11 +7,12 @@ from modules import script_callbacks, scripts, sd_models, shared
 from modules.ui_components import InputAccordion
 
 from fouriscale.webui import options, panel
-from fouriscale.webui.api import add_routes
+from fouriscale.webui.api import add_routes, serves_api
 from fouriscale.webui.args import TITLE
 from fouriscale.webui.axes import add_axes, find_xyz_module
 from fouriscale.webui.infotext import LABELS
-from fouriscale.webui.run import Report, begin, remove_leftovers, run_of
+from fouriscale.webui.report import Report
+from fouriscale.webui.run import begin, remove_leftovers, run_of
 
 REPORT = Report()
 
@@ -60,7 +61,9 @@ class FouriScaleScript(scripts.Script):
             size_inputs=sizes if None not in sizes else None,
         )
         controls = panel.build("img2img" if is_img2img else "txt2img", host).controls
-        controls[0].do_not_save_to_config = True
+        # The host would remember them in ui-config.json, over the settings page and over "off" at each start.
+        for control in controls[:2]:
+            control.do_not_save_to_config = True
         self.infotext_fields = panel.paste_fields(controls)
         self.paste_field_names = list(LABELS.values())
         return controls
@@ -110,8 +113,9 @@ def on_unload():
 
 
 def on_app_started(_demo: gr.Blocks | None, app):
-    """Add the API routes."""
-    add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
+    """Add the API routes where the host has an API."""
+    if serves_api(shared.cmd_opts):
+        add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
 
 
 def preset_names():

@@ -12,7 +12,7 @@ from fouriscale import Settings, SettingsError
 from fouriscale.presets import Preset, bundled_folder, find, load, read_file
 from fouriscale.webui import options
 from fouriscale.webui.log import get_logger
-from fouriscale.webui.run import Report
+from fouriscale.webui.report import Report
 from fouriscale.webui.user_presets import check_name, default_folder, delete, exists, load_all, place_of, save
 from webui_standin import Host
 
@@ -399,8 +399,8 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         ("- " * 30_000, "nested deeper than 20"), (f"{BOMB}family: *a11\npresets: []", "more than 20000 values"),
         (f"{MERGES}family: *a8\npresets: []", "more than 20000 values"), ("family: &a [*a]\n", "an alias within"),
         (ENTRY % "0.5" + "#" * 100_000, "a file of at most 65536 bytes"),
-        ("family: sd15\npresets: [{name: x, size: [64, 64], ? 0x" + "f" * 5000 + " : 1}]", "names of fields as texts"),
-        ("family: sd15\nrun: {1: 2}\npresets: [{name: x, size: [64, 64]}]", "names of fields as texts"),
+        ("family: sd15\npresets: [{name: x, size: [64, 64], ? 0x" + "f" * 5000 + " : 1}]", "unknown field"),
+        ("family: sd15\nrun: {1: 2}\npresets: [{name: x, size: [64, 64]}]", "unknown field"),
         ("family: sd15\nrun: {eta: .nan}\npresets: [{name: x, size: [64, 64]}]", "a finite number"),
         ("family: sd15\npresets: [{name: x, size: [64, 64], layers: \"mid\\nWARNING: forged\", stop: 9}]", "0 to 1"),
     ],

@@ -14,7 +14,8 @@ from ..unet.structure import describe
 from .accordion import SwitchAccordion
 from .args import parse, resolve
 from .panel import PanelHost, build
-from .run import Environment, Report
+from .report import Report
+from .run import Environment
 from .user_presets import load_all
 
 # make(prompt, negative, width, height, steps, cfg, seed, settings or None, preset, on_step) -> (picture, seconds)
