@@ -144,13 +144,14 @@ def test_ids_are_unique_for_our_controls(page) -> None:
 def test_a_saved_preset_is_there_after_loading_again(page) -> None:
     _set(page, "width", 1024)
     _set(page, "height", 1024)
-    page.locator("#page_fouriscale_custom button").first.click()  # opens the group
+    page.locator("#page_fouriscale_custom .label-wrap").first.click()  # opens the group
     page.locator("#page_fouriscale_preset_name textarea, #page_fouriscale_preset_name input").first.fill("Castle")
     page.locator("#page_fouriscale_save").click()
     page.locator("#page_fouriscale_message", has_text="saved Castle").first.wait_for()
     assert page.locator("#page_fouriscale_replace:visible").count() == 0
     page.locator("#page_fouriscale_save").click()
-    page.locator("#page_fouriscale_message", has_text="Castle is there already, in Castle.yaml. Replace it?").wait_for()
+    asked = "Castle is there already, in Castle.yaml. Replace it?"
+    page.locator("#page_fouriscale_message", has_text=asked).first.wait_for()
     page.locator("#page_fouriscale_replace:visible").click()
     page.locator("#page_fouriscale_message", has_text="replaced Castle").first.wait_for()
     page.reload(timeout=120_000)
@@ -167,7 +168,7 @@ def test_a_preset_without_a_size_says_so(page) -> None:
     page.reload(timeout=120_000)
     _headline(page, "SD 1.5 1024×1024")
     page.locator("#page_fouriscale_use_size").click()
-    page.locator("#page_fouriscale_size_note", has_text="Auto has no size of its own").wait_for()
+    page.locator("#page_fouriscale_size_note", has_text="Auto has no size of its own").first.wait_for()
 
 
 def test_only_its_own_name_is_answered(page) -> None:
@@ -192,7 +193,7 @@ function onOptionsChanged(f) { changed.push(f); }
 
 def test_the_panels_are_renewed_when_loaded_and_at_each_tab(page) -> None:
     """Presets that were saved in one tab are chosen in the other."""
-    stub = page.context.new_page()
+    stub = page.context.browser.new_page()
     stub.set_content(STUB)
     stub.add_script_tag(path=ROOT / "javascript" / "fouriscale.js")
     both = ["txt2img_fouriscale_refresh", "img2img_fouriscale_refresh"]
