@@ -8,11 +8,12 @@ from modules.ui_components import InputAccordion
 
 from fouriscale.hosts.webui import and_parts
 from fouriscale.webui import options, panel
-from fouriscale.webui.api import add_routes
+from fouriscale.webui.api import add_routes, serves_api
 from fouriscale.webui.args import TITLE
 from fouriscale.webui.axes import add_axes, find_xyz_module
 from fouriscale.webui.infotext import LABELS
-from fouriscale.webui.run import Report, begin, remove_leftovers, run_of
+from fouriscale.webui.report import Report
+from fouriscale.webui.run import begin, remove_leftovers, run_of
 
 REPORT = Report()
 
@@ -82,7 +83,9 @@ class FouriScaleScript(scripts.Script):
             resize_by_tabs=tuple(self._resize_tabs[t] for t in TABS) if len(self._resize_tabs) == len(TABS) else None,
         )
         controls = panel.build("img2img" if is_img2img else "txt2img", host).controls
-        controls[0].do_not_save_to_config = True
+        # The host would remember them in ui-config.json, over the settings page and over "off" at each start.
+        for control in controls[:2]:
+            control.do_not_save_to_config = True
         self.infotext_fields = panel.paste_fields(controls)
         self.paste_field_names = list(LABELS.values())
         return controls
@@ -132,8 +135,9 @@ def on_unload():
 
 
 def on_app_started(_demo: gr.Blocks | None, app):
-    """Add the API routes."""
-    add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
+    """Add the API routes where the host has an API."""
+    if serves_api(shared.cmd_opts):
+        add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
 
 
 def preset_names():

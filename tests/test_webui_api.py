@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,19 +127,22 @@ def test_no_model(host: Host, client: TestClient, model: Any) -> None:
     assert answer.status_code == 422
     said = "no model is loaded yet" if model is None else "has no UNet of Stable Diffusion 1.x, 2.x or XL"
     assert said in answer.json()["detail"]
-    assert client.get(ROOT + "/status").json() == {"hooks": 0, "last": None}
+    assert client.get(ROOT + "/status").json() == {"hooks": 0, "running": [], "last": None}
     assert client.get(ROOT + "/plan", params={"width": 512, "height": 512, "family": "sd15"}).status_code == 200
 
 
 def test_status(host: Host, client: TestClient) -> None:
-    assert client.get(ROOT + "/status").json() == {"hooks": 0, "last": None}
+    assert client.get(ROOT + "/status").json() == {"hooks": 0, "running": [], "last": None}
     seen: list[dict[str, Any]] = []
     host.after_unet = lambda *_: seen.append(client.get(ROOT + "/status").json())
     host.request(True)
     assert all(status["hooks"] > 0 for status in seen)
+    assert [[job["job"] for job in status["running"]] for status in seen] == [[1]] * 3
+    assert [status["last"] for status in seen] == [None] * 3
     status = client.get(ROOT + "/status").json()
     assert status["hooks"] == 0
-    run = {"preset", "unet_calls", "rows", "dilation_by_step"}
+    assert status["running"] == []
+    run = {"job", "preset", "unet_calls", "rows", "dilation_by_step"}
     assert set(status["last"]) == set(plan_family("sdxl", 256, 128).to_dict()) | run
     assert (status["last"]["size"], status["last"]["unet_calls"]) == ([256, 128], 2)
     host.request(True, "no such preset")
@@ -156,12 +160,48 @@ def test_status_sees_leftovers(host: Host, client: TestClient) -> None:
     assert client.get(ROOT + "/status").json()["hooks"] == 0
 
 
+def test_jobs_do_not_mix(host: Host, client: TestClient) -> None:
+    """Two requests whose events come in turns, as on a host that works on several."""
+    first, second = Processing(host, [True, "Auto", "Both", "published", False]), Processing(host, [True, "Turbo"])
+    host.event("process", first)
+    host.event("process_before_every_sampling", first, x=first.latent(), noise=None, c=None, uc=None)
+    before = client.get(ROOT + "/status").json()
+    assert [(job["job"], job["guidance"]) for job in before["running"]] == [(1, False)]
+    host.event("process", second)
+    host.event("process_before_every_sampling", second, x=second.latent(), noise=None, c=None, uc=None)
+    during = client.get(ROOT + "/status").json()
+    assert [job["job"] for job in during["running"]] == [1, 2]
+    assert during["running"][0] == before["running"][0]
+    assert "Turbo" in during["running"][1]["reason"]
+    second.close()
+    first.close()
+    after = client.get(ROOT + "/status").json()
+    assert after["running"] == []
+    assert (after["last"]["job"], after["last"]["active"], after["last"]["size"]) == (1, True, [256, 128])
+
+
+def test_a_job_without_an_end_is_forgotten(host: Host, client: TestClient) -> None:
+    p = Processing(host, [True])
+    host.event("process", p)
+    assert client.get(ROOT + "/status").json()["running"] == [{"job": 1}]
+    del p
+    gc.collect()
+    assert client.get(ROOT + "/status").json()["running"] == []
+
+
 PATHS = ["/presets", "/schema", "/plan?width=512&height=512", "/status"]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_open_without_credentials(client: TestClient, path: str) -> None:
     assert client.get(ROOT + path).status_code == 200
+
+
+@pytest.mark.parametrize(("flags", "code"), [((), 404), (("gradio_auth",), 404), (("nowebui",), 200)])
+def test_there_where_the_hosts_api_is(monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], code: int) -> None:
+    """The page's login (--gradio-auth) guards the page alone."""
+    client = client_of(Host(monkeypatch, "sdxl", flags=flags))
+    assert {client.get(ROOT + path).status_code for path in PATHS} == {code}
 
 
 @pytest.mark.parametrize("path", PATHS)

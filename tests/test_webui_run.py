@@ -603,6 +603,7 @@ def test_report(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     assert last.pop("calls") == counts
     assert last.pop("rows") == ["uncond", "cond", "cond_weak"]
     assert last.pop("preset") == "Auto"
+    assert last.pop("job") == 1
     steps = last.pop("dilation_by_step")
     assert [round(step["progress"], 3) for step in steps] == [round(1 - t / 999, 3) for t in TIMESTEPS]
     assert [step["dilation"] for step in steps] == [round(plan.dilation_at(1 - t / 999), 4) for t in TIMESTEPS]

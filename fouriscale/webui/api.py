@@ -1,4 +1,4 @@
-"""Routes under /fouriscale/v1: presets, schema, plan, status. The host's API credentials guard them too."""
+"""Routes under /fouriscale/v1: presets, schema, plan, status. There where the host's API is, behind its credentials."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ from .describe import NOT_LOADED, decide, sentence
 from .run import Environment
 
 ROOT = "/fouriscale/v1"
+
+
+def serves_api(options: Any) -> bool:
+    """Whether the host serves its own API. The page's login does not guard routes, so without the API there are none.
+
+    options: the host's command line. --nowebui means the API and nothing else.
+    """
+    return bool(getattr(options, "api", False) or getattr(options, "nowebui", False))
 
 
 def credentials_of(api_auth: str | None) -> dict[str, str]:
@@ -66,7 +74,8 @@ def add_routes(
             hooks = count_hooks(find_unet(model()))
         except FouriScaleError:
             hooks = 0
-        return {"hooks": hooks, "last": environment().report.last}
+        report = environment().report
+        return {"hooks": hooks, "running": report.running(), "last": report.last}
 
 
 @dataclass

@@ -20,19 +20,13 @@ from . import infotext, vae
 from .args import DEFAULTS, Parsed, parse, wants
 from .deciding import FIRST, HostState, Pass, PassDecision, Request, pass_of, plan_for
 from .log import get_logger
+from .report import Report
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
 TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
 REPLACED = "another script samples by itself (as img2img alternative test does) and tells other scripts of no pass"
 COMMENT = "FouriScale"  # what every comment of ours begins with
-
-
-@dataclasses.dataclass
-class Report:
-    """The last run, for the status route."""
-
-    last: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +53,7 @@ class Run:
         self._p = p
         self._parsed = parsed
         self._environment = environment
+        self._job = environment.report.start()
         self._session: Session | None = None
         self._adapter: WebuiRows | None = None
         self._unet: Any = None
@@ -165,6 +160,7 @@ class Run:
         self._unwrap("close")
         if run_of(self._p) is self:
             delattr(self._p, ATTRIBUTE)
+        self._environment.report.finish(self._job)
 
     def skip(self, reason: str) -> None:
         """Say once, in the picture's comment and in the log, why the picture is plain."""
@@ -173,8 +169,7 @@ class Run:
     def _say(self, found: Verdict) -> None:
         """Report, comment, log and infotext of what became of a pass."""
         if found.reason is not None:
-            last = self._environment.report.last or {}
-            self._environment.report.last = {**last, "active": False, "reason": found.reason}
+            self._job.skipped(found.reason)
         for sentence in (found.sentence, *found.notes):
             if sentence is not None:
                 self._note(sentence)
@@ -206,7 +201,7 @@ class Run:
 
     def _record(self, decided: Plan, session: Session | None = None) -> None:
         history = [] if session is None else session.history
-        self._environment.report.last = {
+        found = {
             **decided.to_dict(),
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
@@ -214,6 +209,7 @@ class Run:
             "rows": ["uncond", "cond", *TWIN_NAMES[decided.doubled]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
+        self._job.write(found)
 
     def _wrap(self, owner: Any, name: str, clean_up: Callable[[], None]) -> None:
         original = getattr(owner, name, None)
@@ -254,11 +250,12 @@ def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None
     axes: Mapping[str, Any] = getattr(p, XYZ_ATTRIBUTE, {})
     if not wants([axes["enabled"]] if "enabled" in axes else values):
         return None
-    environment.report.last = None
     try:
         parsed = parse(values).with_values(axes)
     except FouriScaleError as error:
-        Run(p, Parsed(DEFAULTS), environment).skip(str(error))
+        refused = Run(p, Parsed(DEFAULTS), environment)
+        refused.skip(str(error))
+        refused.finish()
         return None
     if not parsed.args.enabled:
         return None
