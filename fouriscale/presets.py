@@ -46,8 +46,9 @@ class Preset:
 
 def bundled_folder() -> Path:
     """The folder of the presets that ship with FouriScale, in a checkout or in an installed package."""
-    checkout = Path(__file__).resolve().parent.parent / "presets"
-    return checkout if checkout.is_dir() else Path(__file__).resolve().parent / "_presets"
+    package = Path(__file__).resolve().parent
+    installed = package / "_presets"  # only there in an installed package, beside which "presets" is anybody's
+    return installed if installed.is_dir() else package.parent / "presets"
 
 
 def load(folders: Iterable[Path] | None = None) -> list[Preset]:
