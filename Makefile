@@ -4,6 +4,9 @@ PYTHON ?= python3
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# How many processes share the tests (one torch thread each, see tests/conftest.py), and what else pytest is told.
+WORKERS ?= logical
+PYTEST_ARGS ?=
 
 .PHONY: demo ui test lint clean
 
@@ -16,7 +19,7 @@ ui: .venv/ui.stamp
 	$(BIN)/fouriscale ui $(UI)
 
 test: .venv/dev.stamp lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
@@ -41,9 +44,10 @@ lint: .venv/dev.stamp
 	$(PIP) -r requirements/dev.txt
 	$(PIP) --no-deps -r requirements/dev-no-deps.txt
 # The gradio of each kind of WebUI lives beside the others' packages, in a folder that tests put first on the path.
+# It asks for older packages than .venv has, which is why the folder is there: no warning of it, but every error.
 	rm -rf .venv/gradio3 .venv/gradio4
-	$(PIP) --target .venv/gradio3 -r requirements/gradio3.txt 2>/dev/null
-	$(PIP) --target .venv/gradio4 -r requirements/gradio4.txt 2>/dev/null
+	$(PIP) --no-warn-conflicts --target .venv/gradio3 -r requirements/gradio3.txt
+	$(PIP) --no-warn-conflicts --target .venv/gradio4 -r requirements/gradio4.txt
 	@touch $@
 
 clean:

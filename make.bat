@@ -18,7 +18,8 @@ exit /b
 :test
 %PIP% -r requirements\dev.txt || exit /b 1
 %PIP% --no-deps -r requirements\dev-no-deps.txt || exit /b 1
+for %%G in (gradio3 gradio4) do %PIP% --no-warn-conflicts --upgrade --target .venv\%%G -r requirements\%%G.txt || exit /b 1
 .venv\Scripts\ruff check . || exit /b 1
 .venv\Scripts\ruff format --check . || exit /b 1
 .venv\Scripts\mypy || exit /b 1
-.venv\Scripts\python -m pytest
+.venv\Scripts\python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup

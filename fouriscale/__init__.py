@@ -12,7 +12,7 @@ from .plans import Plan
 from .session import Session, attach
 from .settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "FouriScaleError", "Plan", "RowsError", "Session", "Settings", "SettingsError", "UnsupportedModelError",

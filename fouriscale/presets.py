@@ -47,7 +47,7 @@ class Preset:
 
 def bundled_folder(package: Path = PACKAGE) -> Path:
     """The folder of the presets that ship with FouriScale, in an installed package or in a checkout."""
-    installed = package / "_presets"
+    installed = package / "_presets"  # only there in an installed package, beside which "presets" is anybody's
     return installed if installed.is_dir() else package.parent / "presets"
 
 

@@ -1,6 +1,14 @@
-"""What every test shares: where the tiny UNets come from, and which tests wait for ``--slow``."""
+"""What every test shares: one torch thread, which tests wait for ``--slow``, and what a run has left out."""
 
 from __future__ import annotations
+
+import os
+
+# Before torch is imported, and for every process that a test starts: the suite is shared out by processes, and the
+# UNets are so small that a second thread costs more than it brings.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from collections import Counter
 
 import pytest
 
@@ -19,3 +27,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs --slow"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was left out: a line for each reason."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"left out: {count} test{'s'[: count != 1]}: {reason}")

@@ -17,27 +17,21 @@ from pathlib import Path
 
 import pytest
 
+import hosts_gradio
+
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
-def _gradio_folder(name: str) -> Path:
-    folder = Path(sys.prefix) / name
-    missing = "Chromium" if CHROMIUM is None else str(folder) if not (folder / "gradio").is_dir() else ""
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"{missing} is missing")
-    if missing:
-        pytest.skip(f"{missing} is missing")
-    return folder
-
-
 @pytest.fixture(scope="module", params=["gradio3", "gradio4"])
 def page(request):
     """The page, opened in Chromium, with the headline already there."""
     playwright = pytest.importorskip("playwright.sync_api")
-    folder = _gradio_folder(request.param)
+    folder = hosts_gradio.folder(request.param)
+    if CHROMIUM is None:
+        hosts_gradio.missing("Chromium")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

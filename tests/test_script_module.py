@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import hosts_gradio
+
 CHECKS = Path(__file__).with_name("script_module_checks.py")
 
 
@@ -20,13 +22,9 @@ def run_checks(environment: dict[str, str]) -> None:
     assert "skipped" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["gradio3", "gradio4"])
+@pytest.mark.parametrize("name", hosts_gradio.NAMES)
 def test_with_the_hosts_gradio(name: str) -> None:
-    folder = Path(sys.prefix) / name
-    if not (folder / "gradio").is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"{folder} is missing")
-        pytest.skip(f"{folder} is missing")
+    folder = hosts_gradio.folder(name)
     run_checks({**os.environ, "PYTHONPATH": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"})
 
 
