@@ -159,7 +159,7 @@ def test_every_net_of_several_is_dilated() -> None:
 
 def test_a_compiled_controlnet_is_refused() -> None:
     controlnet = torch.compile(new_controlnet(unets.build("sd15")))
-    with pytest.raises(fs.UnsupportedModelError, match="is compiled by torch.compile"):
+    with pytest.raises(fs.UnsupportedModelError, match=r"is compiled by torch\.compile"):
         control_plan(fs.plan(unets.build("sd15"), 128, 128), controlnet)
 
 

@@ -210,7 +210,7 @@ def test_single_calls_of_another_size_are_noted() -> None:
 def test_a_call_of_another_size_keeps_its_size_condition(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch, "sdxl")
     seen: list[Tensor] = []
-    height, width = SIZES["sdxl"]
+    width = SIZES["sdxl"][1]
     vector = torch.randn(1, 2816, generator=torch.Generator().manual_seed(3))
 
     def half(denoiser: Any, x: Tensor, timesteps: Tensor, cond: Any) -> None:

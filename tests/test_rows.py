@@ -143,9 +143,8 @@ def test_rows_that_are_not_known_to_belong_together_are_not_paired(
 
 
 def test_as_many_samples_as_rows() -> None:
-    with pytest.raises(
-        fs.RowsError, match=r"^samples = \(0, 1, 0\) do not fit a batch of 2 rows: one number for each$"
-    ):
+    message = r"^samples = \(0, 1, 0\) do not fit a batch of 2 rows: one number for each$"
+    with pytest.raises(fs.RowsError, match=message):
         RowMap.of(("uncond", "cond"), 2, samples=(0, 1, 0))
 
 

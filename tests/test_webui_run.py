@@ -47,7 +47,7 @@ class Watch:
         assert [count_hooks(unet) for unet in self.unets] == [0] * len(self.unets)
         assert [traces(unet) for unet in self.unets] == self.before
         for sampler in self.host.samplers:
-            assert set(vars(sampler)) == {"model_wrap_cfg", "last_latent"}
+            assert set(vars(sampler)) == {"model_wrap_cfg", "last_latent", "sampler_extra_args"}
         if p is not None:
             assert set(vars(p)) - {XYZ_ATTRIBUTE} == set(vars(Processing(self.host)))
 
