@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,7 @@ from fouriscale.webui.args import parse
 from fouriscale.webui.deciding import HostState, Page, Pass, Request, hires_size, passes_of, plan_for
 from fouriscale.webui.describe import headline, sentence, words
 from webui_standin import Host
-from webui_unets import inner_rows
+from webui_unets import build_unet, inner_rows
 
 SMALL, LARGE = (8, 8), (8, 32)  # latents, height and width: the training size, and four times that on a side
 
@@ -96,7 +97,13 @@ CASES = {
 
 @pytest.fixture(params=[False, True], ids=["a1111", "forge"])
 def host(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Host:
-    return Host(monkeypatch, forge=request.param)
+    return Host(monkeypatch, forge=request.param, unet=_unet(request.param))
+
+
+@functools.cache
+def _unet(forge: bool) -> Any:
+    """One for all tests: runs leave nothing on it."""
+    return build_unet(forge=forge)
 
 
 def run(host: Host, case: Case, monkeypatch: pytest.MonkeyPatch) -> tuple[list[bool], list[str]]:
@@ -199,9 +206,15 @@ def test_resize_by() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [Page(None, 512), Page("wide", 512), Page(512, float("nan")), Page(-8, 512), Page(512, 512, True, denoising_strength="x"),
-     Page(0, 0, enable_hr=True, hr_resize_x=512)],
-)  # fmt: skip
+    [
+        Page(None, 512),
+        Page("wide", 512),
+        Page(512, float("nan")),
+        Page(-8, 512),
+        Page(512, 512, True, denoising_strength="x"),
+        Page(0, 0, enable_hr=True, hr_resize_x=512),
+    ],
+)
 def test_values_that_are_none(page: Page) -> None:
     text, plans = headline(None, [{}], page, [])
     assert "is not allowed" in text
@@ -224,7 +237,7 @@ def test_before_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch, model: Any) -
     assert [plan.family for plan in plans] == ["sd15", "sdxl"]
     off = headline(model, [{"enabled": False}], Page(1024, 1024), environment.presets)[0]
     assert off == "Off. When on: " + text
-    with pytest.raises(Exception, match="^no model is loaded yet: load one, or ask for a family: sd15, sd21, sdxl$"):
+    with pytest.raises(Exception, match=r"^no model is loaded yet: load one, or ask for a family: sd15, sd21, sdxl$"):
         answer(PlanQuery(1024, 1024), environment, model)
     assert answer(PlanQuery(1024, 1024, family="sd15"), environment, model)["dilation"] == 2.0
 
