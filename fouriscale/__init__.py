@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
-    from .planning import plan, plan_family
-    from .plans import Plan
-    from .session import Session, attach
-    from .settings import Settings
+    from .hooks.session import Session, attach
+    from .planning.planner import plan, plan_family
+    from .planning.plans import Plan
+    from .settings.settings import Settings
 
 __version__ = "0.2.0"
 

@@ -6,8 +6,8 @@ import pytest
 
 import fouriscale as fs
 from fouriscale.maths.sizes import Size
-from fouriscale.plans import Plan
-from fouriscale.presets import AUTO_SETTINGS, choose, load
+from fouriscale.planning.plans import Plan
+from fouriscale.settings.presets import AUTO_SETTINGS, choose, load
 
 # What is chosen for squares from this side on: the way, whole-number dilation and base.
 SQUARES = {

@@ -10,7 +10,7 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 import fouriscale as fs
-from fouriscale.cost import relative_cost, row_costs
+from fouriscale.planning.cost import relative_cost, row_costs
 from fouriscale.unet.blueprint import BLUEPRINTS
 from fouriscale.unet.structure import describe
 from unets import CONFIGS

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fouriscale.cli.evaluate as command
+import fouriscale.lab.evaluate as command
 import tiny_pipelines
-from fouriscale import Settings, SettingsError, bundled, plan_family
+from fouriscale import Settings, SettingsError, plan_family
+from fouriscale import model as bundled
 from fouriscale.cli import main
-from fouriscale.cli.evaluate import methods, scores
-from fouriscale.cli.evaluate.store import Store
-from fouriscale.measure.objects import count_objects
+from fouriscale.lab.evaluate import methods, scores
+from fouriscale.lab.evaluate.store import Store
+from fouriscale.lab.measure.objects import count_objects
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY = (

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 import fouriscale as fs
-from fouriscale.maths.coarse import CoarseGrid, cubic_enlargement
-from fouriscale.maths.lowpass import FilterSpec, LowPass
+from fouriscale.filters.grid import CoarseGrid, cubic_enlargement
+from fouriscale.filters.lowpass import FilterSpec, LowPass
 from unets import build, inputs, largest, run
 
 PX, LATENT = 128, 16

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale import bundled
-from fouriscale.cli.sampling import load
-from fouriscale.hosts.diffusers import set_scheduler
-from fouriscale.unet.kept_twins import KeptTwins
-from fouriscale.unet.rows import RowMap
+from fouriscale import model as bundled
+from fouriscale.hooks.kept import KeptTwins
+from fouriscale.hooks.rows import RowMap
+from fouriscale.hosts.diffusers.pipeline import set_scheduler
+from fouriscale.hosts.diffusers.sampling import load
 from unets import build, inputs, largest, noise, pick, run, traces
 
 PX, LATENT = 160, 20

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.maths.attention import entropy_scale
-from fouriscale.session import count_hooks
+from fouriscale.hooks.session import count_hooks
+from fouriscale.methods.attn_entropy import entropy_scale
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, pick, run, traces
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.hosts.diffusers_attention import DiffusersCalls
-from fouriscale.maths.freeu import FreeU
-from fouriscale.outcome import COMPILED, UNREACHED
-from fouriscale.session import count_hooks
+from fouriscale.filters.freeu import FreeU
+from fouriscale.hooks.outcome import COMPILED, UNREACHED
+from fouriscale.hooks.session import count_hooks
+from fouriscale.hosts.diffusers.attention import DiffusersCalls
 from unets import build, inputs, largest, run
 from webui_standin import SIZES, Host
 

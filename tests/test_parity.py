@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import ldm_unets
-from fouriscale.maths.cache import FilterCache
-from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
-from fouriscale.unet.rows import RowMap
+from fouriscale.filters.cache import FilterCache
+from fouriscale.hooks.convolution import Call, ConvHook, CurrentCall
+from fouriscale.hooks.rows import RowMap
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
 from unets import inputs, largest, noise, run

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.unet.rows import RowMap, check_labels, map_tensors
+from fouriscale.hooks.rows import RowMap, check_labels, map_tensors
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, noise, pick, run
 

@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fouriscale import Plan, Settings, plan_family
-from fouriscale.settings import LAYER_SETS
+from fouriscale.hosts.webui.plot import STEPS, STRONG, WEAK, curves
+from fouriscale.settings.settings import LAYER_SETS
 from fouriscale.unet.structure import blueprint_structure
-from fouriscale.webui.plot import STEPS, STRONG, WEAK, curves
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 GREY, INK = "#d5d5d5", "#404040"

@@ -1,4 +1,4 @@
-"""Writes the true drawings of the bundled model's objects, which `fouriscale/measure/truth.py` reads: one archive.
+"""Writes the true drawings of the bundled model's objects, which `fouriscale/lab/measure/truth.py` reads: one archive.
 
 `pip install -r requirements/train.txt`, then `python -m tools.pack_truth`. Lossless WebP at 1024 px rather than the
 SVGs: fifteen times their size, but no SVG renderer is then needed to measure, and the truth is the same everywhere.
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fouriscale.measure.truth import ARCHIVE, SIDE
+from fouriscale.lab.measure.truth import ARCHIVE, SIDE
 
 from .train_model.objects import PACKAGE, download, draw
 

@@ -1,0 +1,1 @@
+"""What acts on a UNet during sampling: hooks, rows, the session."""

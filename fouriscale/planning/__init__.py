@@ -1,0 +1,1 @@
+"""What will be done: the plan, its cost, and its words."""
