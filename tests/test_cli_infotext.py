@@ -14,7 +14,7 @@ from fouriscale.cli.pictures import RECORD
 from fouriscale.hosts.diffusers.sampling import load
 from fouriscale.hosts.webui.args import ScriptArgs, parse, resolve
 from fouriscale.hosts.webui.infotext import paste_functions
-from fouriscale.planning.planner import plan
+from fouriscale.planning import plan
 from fouriscale.settings.infotext import from_fields
 from test_cli import Cli, cli, models, words  # noqa: F401
 from webui_standin import parse_infotext

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
+from fouriscale.hooks import count_hooks
 from fouriscale.hooks.rows import RowMap, join_tensors
-from fouriscale.hooks.session import count_hooks
 from fouriscale.hosts.webui.rows import ForgeRows
 from test_rows import residual_shapes
 from unets import build, inputs, largest, noise, run, traces

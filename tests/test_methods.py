@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.hooks.session import count_hooks
+from fouriscale.hooks import count_hooks
 from fouriscale.methods.attn_entropy import entropy_scale
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, pick, run, traces

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 from fouriscale.filters.freeu import FreeU
+from fouriscale.hooks import count_hooks
 from fouriscale.hooks.outcome import COMPILED, UNREACHED
-from fouriscale.hooks.session import count_hooks
 from fouriscale.hosts.diffusers.attention import DiffusersCalls
 from unets import build, inputs, largest, run
 from webui_standin import SIZES, Host

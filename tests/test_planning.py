@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import fouriscale as fs
-from fouriscale.planning.planner import plan_structure
+from fouriscale.planning import plan_structure
 from fouriscale.unet.structure import blueprint_structure
 
 WINDOWS = [

@@ -10,7 +10,7 @@ import pytest
 import fouriscale as fs
 from fouriscale.filters.lowpass import axis_mask
 from fouriscale.hosts.webui.plot import SAMPLES, curves, plot_html
-from fouriscale.planning.planner import plan_family
+from fouriscale.planning import plan_family
 
 
 def test_dilation_curves_follow_the_published_schedule() -> None:

@@ -13,7 +13,7 @@ from fouriscale import Settings
 from fouriscale.errors import SettingsError
 from fouriscale.lab.published_config import read
 from fouriscale.maths.sizes import SDXL_BUCKETS
-from fouriscale.planning.planner import plan_structure
+from fouriscale.planning import plan_structure
 from fouriscale.settings import presets
 from fouriscale.unet.structure import blueprint_structure
 from test_cli import Cli, assert_one_line, cli, models, parameters, pixels  # noqa: F401

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from fouriscale.hooks.session import count_hooks
+from fouriscale.hooks import count_hooks
 from fouriscale.hosts.webui.args import CUSTOM_FIELDS, FIELDS, PASSES
 from fouriscale.hosts.webui.axes import PREFIX, add_axes, find_xyz_module
 from fouriscale.hosts.webui.run import XYZ_ATTRIBUTE

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fouriscale as fs
-from fouriscale.hooks.session import count_hooks
+from fouriscale.hooks import count_hooks
 from fouriscale.hosts.webui.rows import A1111Rows, and_parts, with_size
 from unets import largest, noise
 from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, text_and_vector, words

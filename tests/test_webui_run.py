@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import fouriscale.hosts.webui.run as run_module
-from fouriscale.hooks.session import count_hooks
+from fouriscale.hooks import count_hooks
 from fouriscale.hosts.webui.run import XYZ_ATTRIBUTE
 from unets import largest, traces
 from webui_standin import TIMESTEPS, Host, Processing, enlarge, parse_infotext

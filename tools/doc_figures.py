@@ -42,8 +42,8 @@ def layer_rows(family: str) -> dict[str, list[bool]]:
 def steps_rows(plan: Plan) -> list[list[list[str]]]:
     """For each of 50 steps its UNet calls, each a list of rows: "uncond", "cond", "twin"."""
     steps = []
-    for twins in plan.twins_by_step(STEPS):
-        doubled = plan.doubled if twins else None
+    for twins in plan.method.weak_rows_by_step(STEPS):
+        doubled = plan.method.weak_label if twins else None
         if doubled is None:
             steps.append([["uncond", "cond"]])
         elif plan.settings.low_memory:

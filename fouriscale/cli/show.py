@@ -11,7 +11,7 @@ from rich.table import Table
 from ..errors import SettingsError
 from ..hosts.webui.args import parse
 from ..hosts.webui.deciding import FIRST, Pass, Request, plan_for
-from ..planning.planner import plan_family
+from ..planning import plan_family
 from ..settings import presets as preset_files
 from ..settings.settings import FAMILIES
 from ..unet.structure import blueprint_structure

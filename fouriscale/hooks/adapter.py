@@ -3,33 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
-from .convolution import CurrentCall
+from ..maths.schedule import Progress
+from .current import CurrentCall
 
-if TYPE_CHECKING:
-    from .session import Session
+
+class Labelled(Protocol):
+    """What a session lets a host set and ask before each call."""
+
+    progress: Progress | None
+
+    def label(self, labels: Sequence[str] | None, samples: Sequence[int | None] | None = None) -> None:
+        """See `Session.label`."""
+
+    def is_planned(self, latent: torch.Tensor) -> bool:
+        """See `Session.is_planned`."""
 
 
 class CallAdapter:
     """What a host has to say about each UNet call. The base class says nothing: rows are as the session has them."""
 
-    def before(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """Called first thing in every UNet call: may set the session's rows and progress, and change arguments."""
+    def before(self, session: Labelled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        """Called first thing in every UNet call: may label the rows, set the progress, and change arguments."""
         return args, kwargs
 
     def may_share_stages(self, kwargs: dict[str, Any]) -> bool:
-        """Whether early blocks may run without the twins; False where something in them counts rows."""
+        """Whether early blocks may run without the weak rows; False where something in them counts rows."""
         return True
 
     def one_kind_per_call(self, kwargs: dict[str, Any]) -> bool:
         """Whether cond and uncond rows must be in UNet calls of their own, as in low-memory mode."""
         return False
 
+    def not_coarse(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Why this call cannot be made at a smaller size, as a sentence; "" where it can.
+
+        The base class knows code that stands in the UNet's own forward, as ControlNet's does in A1111: what that makes
+        has the picture's size.
+        """
+        if "forward" in vars(unet):
+            return "another extension, such as ControlNet, computes inside the UNet at the picture's size"
+        return ""
+
     def join_attention(self, module: torch.nn.Module, current: CurrentCall) -> list[Any]:
-        """May make a self-attention compute a row and its twin at once; handles with `remove()`, or none."""
+        """May make a self-attention compute a row and its weak row at once; handles with `remove()`, or none."""
         return []
 
     def regrouped(

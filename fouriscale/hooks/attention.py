@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..methods.attn_entropy import entropy_scale
-from .convolution import CurrentCall
+from .current import CurrentCall
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
 
 
-class EntropyHook:
-    """The hook on one to_q. area_ratio: picture's area over the training area."""
+class QueryHook:
+    """The hook on one to_q, for methods that scale queries (`Method.query_scale`)."""
 
-    def __init__(self, current: CurrentCall, area_ratio: float):
-        self._current, self._area_ratio = current, area_ratio
+    def __init__(self, current: CurrentCall):
+        self._current = current
 
     def attach(self, module: torch.nn.Module) -> list[RemovableHandle]:
         """Register on `module`; the handle removes it again."""
         return [module.register_forward_hook(self._after)]
 
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], queries: torch.Tensor) -> torch.Tensor | None:
-        if self._current.value is None or not self._current.value.is_at_work:
+        call = self._current.at_work
+        if call is None:
             return None
         self._current.ran.add(self)
-        return queries * entropy_scale(queries.shape[1], self._area_ratio)
+        return queries * call.method.query_scale(queries.shape[1])

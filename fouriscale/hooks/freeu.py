@@ -9,7 +9,7 @@ import torch
 
 from ..filters.freeu import apply, lowest_window
 from ..filters.separable import SeparableFilter
-from .convolution import CurrentCall
+from .current import CurrentCall
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -30,7 +30,7 @@ class FreeUHook:
         return [module.register_forward_pre_hook(self._before)]
 
     def _before(self, module: torch.nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self._current.value is None:
+        if self._current.value is None or not self._current.value.freeu:
             return None
         x = args[0]
         key = ((x.shape[-2], x.shape[-1]), x.device)

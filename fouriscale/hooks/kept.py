@@ -1,4 +1,4 @@
-"""Fast mode: what the weak twins changed, kept from one step for the next, which then needs no twins.
+"""Fast mode: what the weak rows changed, kept from one step for the next, which then needs none.
 
 The difference of a cond row's weak and strong estimate changes slowly along the trajectory, so every second step adds
 the one of the step before to its strong estimate.
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from ..maths.schedule import Progress
+from ..maths.schedule import Progress, position
 from .rows import RowMap, map_tensors, take
 
 Key = tuple[int, RowMap, torch.Size]
 
 
-class KeptTwins:
+class KeptDifferences:
     """The differences of one session. Calls within a step are told apart by their order, rows and size."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class KeptTwins:
         self._kept: dict[Key, tuple[int, list[torch.Tensor]]] = {}
 
     def next_call(self, progress: Progress, rows: RowMap, size: torch.Size) -> bool:
-        """Whether the call with `rows` may go without twins, because the step before computed the like."""
+        """Whether the call with `rows` may go without weak rows, because the step before computed the like."""
         if progress != self._progress:
             if self._progress is not None and position(progress) < position(self._progress):
                 self.forget()  # another picture
@@ -40,7 +40,7 @@ class KeptTwins:
         self._kept.clear()
 
     def keep(self, output: Any, rows: RowMap) -> None:
-        """Take the differences from `output`, which has twins in every tensor of `rows.total` rows."""
+        """Take the differences from `output`, which has weak rows in every tensor of `rows.total` rows."""
         found: list[torch.Tensor] = []
 
         def note(x: torch.Tensor) -> torch.Tensor:
@@ -52,7 +52,7 @@ class KeptTwins:
             self._kept[self._key] = self._step, found
 
     def applied(self, output: Any, rows: RowMap) -> Any:
-        """`output`, of the host's rows, with the kept differences added to the rows that would have twins."""
+        """`output`, of the host's rows, with the kept differences added to the rows that would have weak rows."""
         assert self._key is not None
         differences = iter(self._kept[self._key][1])
 
@@ -62,8 +62,3 @@ class KeptTwins:
             return result
 
         return map_tensors(output, rows.batch, shifted)
-
-
-def position(progress: Progress) -> float:
-    """`progress` as a fraction of the trajectory."""
-    return progress[0] / progress[1] if isinstance(progress, tuple) else progress

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from ..maths.schedule import Progress
+from ..maths.schedule import Progress, position
 from ..planning.plans import Plan
-from .kept import position
 
 COMPILED = "the UNet ran compiled by torch.compile, which leaves hooks out"
 UNREACHED = (
@@ -47,6 +47,13 @@ class Outcome:
     def total(self) -> int:
         """All UNet calls that ended without an error."""
         return self.at_work + self.beyond + self.other_size + self.unreached + self.compiled
+
+    def count_plain(self, why: Literal["beyond", "other_size"]) -> None:
+        """Count a call that was left plain."""
+        if why == "beyond":
+            self.beyond += 1
+        else:
+            self.other_size += 1
 
     def count_hooks_that_ran(self, ran: int) -> bool:
         """Count a call in which the method should have acted and `ran` hooks did; whether any did."""
@@ -117,9 +124,8 @@ def _notes(outcome: Outcome, plan: Plan) -> list[str]:
         notes.append(UNAMPLIFIED.format(calls=outcome.unpaired, total=total))
     if outcome.unreached or outcome.compiled:
         because = COMPILED if outcome.compiled else UNREACHED
-        notes.append(
-            f"had no effect in {outcome.unreached + outcome.compiled} of {total} UNet calls, because {because}"
-        )
+        calls = outcome.unreached + outcome.compiled
+        notes.append(f"had no effect in {calls} of {total} UNet calls, because {because}")
     if outcome.partly:
         notes.append(
             f"had part of its effect in {outcome.partly} of {total} UNet calls: only {outcome.reached} of "

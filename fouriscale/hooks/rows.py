@@ -1,6 +1,6 @@
-"""Rows of the batch: appending twins of the cond (or uncond) rows, and folding them back.
+"""Rows of the batch: appending weak rows to the cond (or uncond) rows, and folding them back.
 
-Inside the UNet the batch is [the host's rows …, one twin per doubled row …]. The host never sees the twins.
+Inside the UNet the batch is [the host's rows …, one weak row for each row that has one …]. The host never sees them.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def samples_of_chunks(labels: Sequence[str], chunk: int) -> Samples | None:
 
 @dataclass(frozen=True)
 class RowMap:
-    """Which rows of one UNet call are cond, which have a twin, and which belong together.
+    """Which rows of one UNet call are cond, which have a weak row, and which belong together.
 
-    cond: indices of the cond rows. doubled: label of the rows that have a twin: "cond" for FouriScale's weak estimate,
-    "uncond" for ScaleCrafter's damped one. Twin k stands at row ``batch + k``. samples: for each row the number of the
-    sample that it is of, or None where that is not known; None: not known of any row.
+    cond: indices of the cond rows. doubled: label of the rows that have a weak row: "cond" for FouriScale's weak
+    estimate, "uncond" for ScaleCrafter's damped one. Weak row k stands at row ``batch + k``. samples: for each row the
+    number of the sample that it is of, or None where that is not known; None: not known of any row.
     """
 
     batch: int
@@ -83,7 +83,7 @@ class RowMap:
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """Indices of the rows that have a twin, in the twins' order."""
+        """Indices of the rows that have a weak row, in the weak rows' order."""
         return self.cond if self.doubled == "cond" else self.uncond
 
     @property
@@ -132,10 +132,10 @@ class RowMap:
         return value
 
     def fold(self, tree: Any) -> Any:
-        """`tree` with the twins of every tensor of `total` rows folded into the host's rows.
+        """`tree` with the weak rows of every tensor of `total` rows folded into the host's rows.
 
-        Cond twins replace their rows. Uncond twins replace theirs and shift each cond row of the sample by as much, so
-        that the host's CFG comes to ``twin + w · (cond − uncond)``.
+        Weak rows of cond replace their rows. Damped rows of uncond replace theirs and shift each cond row of the sample
+        by as much, so that the host's CFG comes to ``damped + w · (cond − uncond)``.
         """
         return map_tensors(tree, self.total, self._fold if self.doubled == "cond" else self._fold_damped)
 
@@ -143,8 +143,8 @@ class RowMap:
         if len(self.sources) == self.batch:
             return x[self.batch :]
         order = list(range(self.batch))
-        for twin, row in enumerate(self.sources):
-            order[row] = self.batch + twin
+        for weak, row in enumerate(self.sources):
+            order[row] = self.batch + weak
         return x[order]
 
     def _fold_damped(self, x: torch.Tensor) -> torch.Tensor:
@@ -168,16 +168,23 @@ def select(tree: Any, batch: int, rows: Sequence[int]) -> Any:
 
 def map_tensors(tree: Any, rows: int, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
     """Apply `change` to every tensor with `rows` rows in nested dicts, lists, tuples and output records."""
+    return map_tensors_if(tree, lambda x: x.ndim > 0 and x.shape[0] == rows, change)
+
+
+def map_tensors_if(
+    tree: Any, wanted: Callable[[torch.Tensor], bool], change: Callable[[torch.Tensor], torch.Tensor]
+) -> Any:
+    """Apply `change` to every tensor that is `wanted` in nested dicts, lists, tuples and output records."""
     if isinstance(tree, torch.Tensor):
-        return change(tree) if tree.ndim > 0 and tree.shape[0] == rows else tree
+        return change(tree) if wanted(tree) else tree
     if is_dataclass(tree) and not isinstance(tree, type):
-        return replace(tree, **{f.name: map_tensors(getattr(tree, f.name), rows, change) for f in fields(tree)})
+        return replace(tree, **{f.name: map_tensors_if(getattr(tree, f.name), wanted, change) for f in fields(tree)})
     if isinstance(tree, dict):
-        return {k: map_tensors(v, rows, change) for k, v in tree.items()}
+        return {k: map_tensors_if(v, wanted, change) for k, v in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(map_tensors(v, rows, change) for v in tree))
+        return type(tree)(*(map_tensors_if(v, wanted, change) for v in tree))
     if isinstance(tree, list | tuple):
-        return type(tree)(map_tensors(v, rows, change) for v in tree)
+        return type(tree)(map_tensors_if(v, wanted, change) for v in tree)
     return tree
 
 

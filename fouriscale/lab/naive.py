@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..methods.fouriscale import FouriScale
 from ..planning.plans import Plan
 from ..unet.structure import Layer
 
@@ -50,6 +51,8 @@ def periods_of(plan: Plan, layer: Layer, height: int, width: int) -> tuple[int, 
 
 def hooked_forward(conv: Any, layer: Layer, plan: Plan, dilation: float) -> Callable[[torch.Tensor], torch.Tensor]:
     """What replaces the forward of one convolution while the method is at work."""
+    method = plan.method
+    assert isinstance(method, FouriScale)
     stride = conv.stride[0]
     scale = max(dilation / stride, 1.0)
     filtered = plan.settings.filter and layer.role != "upsampler" and scale > 1.0
@@ -57,10 +60,10 @@ def hooked_forward(conv: Any, layer: Layer, plan: Plan, dilation: float) -> Call
     def forward(x: torch.Tensor) -> torch.Tensor:
         outputs = []
         for part, weak in zip(x.split((2 * len(x) // 3, len(x) // 3)), (False, True), strict=True):
-            whole = math.ceil(max(dilation / plan.weak_divisor, 1.0)) if weak else math.ceil(dilation)
+            whole = math.ceil(max(dilation / method.weak_divisor, 1.0)) if weak else math.ceil(dilation)
             if filtered:
                 periods = periods_of(plan, layer, *x.shape[-2:])
-                part = low_pass(part, periods, scale, plan.stopbands[weak], weak)
+                part = low_pass(part, periods, scale, method.bands[weak], weak)
             outputs.append(F.conv2d(part, conv.weight, conv.bias, stride, padding=whole, dilation=whole))
         return torch.cat(outputs)
 

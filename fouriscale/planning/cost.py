@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..maths.sizes import Size
 from ..unet.blueprint import Blueprint
+from .plans import Plan
 
 CONTEXT_TOKENS = 77
 
@@ -60,16 +61,32 @@ def _transformer(blueprint: Blueprint, points: float, width: int, depth: int) ->
     return 2 * points * width**2 + depth * (self_attention + cross_attention + feed_forward)
 
 
-def relative_cost(blueprint: Blueprint, size: Size, first_hooked: str, guided: float) -> float:
-    """Time of a whole run over a plain run with CFG (two rows a step).
+def run_cost(blueprint: Blueprint, plan: Plan, steps: int = 50) -> float:
+    """Time of a whole run over a plain run with CFG at full size (two rows a step), estimated.
 
-    first_hooked: canonical name of the first hooked convolution; the blocks before it are not computed for twins.
-    guided: fraction of the steps that carry a weak row.
+    Steps of the coarse start cost what the UNet costs at their size; the blocks before the first hooked convolution
+    are not computed for weak rows.
     """
-    costs = row_costs(blueprint, size)
-    shared = 0.0
+    plain = 2.0 * sum(row_costs(blueprint, plan.size).values())
+    total = 0.0
+    before_weak: dict[int, bool] = {}
+    for i in range(steps):
+        stage = plan.stage_at((i, steps))
+        part = plan if stage is None else stage.plan
+        needed = part.active and part.method.has_weak_rows(part.method.dilation_at((i, steps)))
+        computed = needed and not (part.method.keeps_weak and before_weak.get(i - 1, False))
+        before_weak[i] = computed
+        total += _step_cost(blueprint, part, computed)
+    return total / (steps * plain)
+
+
+def _step_cost(blueprint: Blueprint, plan: Plan, weak: bool) -> float:
+    costs = row_costs(blueprint, plan.size)
+    whole, shared = sum(costs.values()), 0.0
+    if not weak:
+        return 2.0 * whole
     for block, cost in costs.items():
-        if first_hooked.startswith(block + "."):
+        if plan.layers[0].name.startswith(block + "."):
             break
         shared += cost
-    return 1.0 + guided * 0.5 * (1.0 - shared / sum(costs.values()))
+    return 3.0 * whole - shared

@@ -1,22 +1,36 @@
-"""The one frozen record of everything a user can choose. Validated here, understood nowhere else."""
+"""Everything that a user can choose: the one table, which is two dataclasses. Every face is made from it.
+
+The arguments of the API and their schema, the text in a picture, the axes of the X/Y/Z plot, the command's options, the
+panel and the tables in docs/controls.md and docs/api.md all read `FIELDS`. Adding a choice is one entry here and the
+code that uses its value.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import SettingsError
+from .fields import (
+    AUTO,
+    FAMILIES,
+    LAYER_SETS,
+    METHODS,
+    PASSES,
+    ROUNDINGS,
+    Field,
+    chosen,
+    named,
+)
 
-FAMILIES = ("sd15", "sd21", "sdxl")
-LAYER_SETS = ("published", "down+mid", "mid")
-ROUNDINGS = ("up", "exact", "down", "auto")
 PLAIN_UP_TO = 1.1  # ratio of a side to the base's side that a model bears without help
 # By rounding "auto" a picture whose ratio is as near as this to a whole number from 2 on is planned as that multiple:
 # the ways on both sides of the change differ least there (docs/quality.md).
 WHOLE_WITHIN = 0.05
-METHODS = ("fouriscale", "scalecrafter", "attn-entropy")
+_OURS, _DILATING = ("fouriscale",), ("fouriscale", "scalecrafter")
 
 
 @dataclass(frozen=True)
@@ -37,67 +51,104 @@ class Settings:
         the method "fouriscale".
     freeu: True for the authors' FreeU values of the family, or (b1, b2, s1, s2), each in [0, 4].
     method: "fouriscale", or for comparison "scalecrafter" (arXiv 2310.07702) or "attn-entropy" (arXiv 2306.08645).
-    low_memory: compute rows with twins and rows without in UNet calls of their own; the same picture.
-    fast: compute weak twins in every second step, and use what they changed in the next; where the strong stop-band is
+    low_memory: compute rows with weak rows and rows without in UNet calls of their own; the same picture.
+    fast: compute weak rows in every second step, and use what they changed in the next; where the strong stop-band is
         0 and the dilation whole, convolve strong rows on a grid that is coarser by it. Not exact (docs/quality.md).
     rounding: what to do where the picture is no whole multiple of the base. "up": the next whole dilation, as the
         authors do. "exact": the very ratio; the input of a convolution is enlarged until the next larger dilation fits,
         and its output reduced again. "down": the same with the next smaller dilation on a reduced input. "auto": plain
         up to `PLAIN_UP_TO` times the side, a whole multiple from 2 on near one, else "down" below 2 and "up" beyond
         (docs/quality.md).
+    coarse: fraction of the trajectory in [0, 1] until which the UNet works at the training size, on samples of the
+        latent (docs/architecture.md, coarse start); 0 is off.
 
     Raises SettingsError on construction.
     """
 
-    family: str = "auto"
-    start: float | None = None
-    stop: float | None = None
-    base: tuple[int, int] | None = None
-    dilation: float | None = None
-    layers: str = "published"
-    guidance: bool = True
-    filter: bool = True
-    stopband_strong: float | None = None
-    stopband_weak: float | None = None
-    amp_guidance: float = 1.0
-    freeu: bool | tuple[float, float, float, float] = False
-    method: str = "fouriscale"
-    low_memory: bool = False
-    fast: bool = False
-    rounding: str = "up"
+    # fmt: off
+    family: str = chosen(Field(
+        "choice", "Model family", "Recognised from the model.", "auto", choices=("auto", *FAMILIES), key="family",
+        layer="hidden",
+    ))
+    start: float | None = chosen(Field(
+        "number", "FouriScale start", "Full strength until this fraction of the run.", position=7, argument=0.2,
+        custom=True, key="start", axis="Start", option="--start", methods=_OURS,
+    ))
+    stop: float | None = chosen(Field(
+        "number", "FouriScale stop", "Plain from this fraction on.", position=8, argument=0.6, custom=True, key="stop",
+        axis="Stop", option="--stop", methods=_DILATING,
+    ))
+    base: tuple[int, int] | None = chosen(Field(
+        "size", "Base size", "Training size as WIDTHxHEIGHT.", position=10, argument="", unset="", custom=True,
+        key="base", axis="Base size", option="--base",
+    ))
+    dilation: float | None = chosen(Field(
+        "number", "Dilation (0: by size)", "Dilation at the start, 1 to 16.", low=1.0, high=16.0, step=0.25, position=9,
+        argument=0.0, unset=0.0, custom=True, key="dilation", axis="Dilation", option="--dilation", methods=_DILATING,
+    ))
+    layers: str = chosen(Field(
+        "names", "FouriScale layers", "down+mid leaves the up blocks plain.", LAYER_SETS[0], choices=LAYER_SETS,
+        position=3, key="layers", axis="Layers", option="--layers", methods=_DILATING,
+    ))
+    guidance: bool = chosen(Field(
+        "switch", "Guidance (detail, at the price of extra rows)", "The weak estimate of cond.", True, position=4,
+        key="guidance", axis="Guidance", option="--guidance/--no-guidance", layer="advanced", methods=_DILATING,
+    ))
+    filter: bool = chosen(Field(
+        "switch", "Low-pass filter", "The low-pass before dilated convolutions.", True, position=5, key="filter",
+        axis="Filter", option="--filter/--no-filter", methods=_OURS,
+    ))
+    stopband_strong: float | None = chosen(Field(
+        "number", "Strong stop-band (-1: by model)", "What the strong filter leaves of what it stops, 0 to 1.",
+        position=11, argument=-1.0, unset=-1.0, custom=True, key="strong stop-band", axis="Strong stop-band",
+        option="--stopband-strong", methods=_OURS,
+    ))
+    stopband_weak: float | None = chosen(Field(
+        "number", "Weak stop-band (-1: by model)", "The same for the weak filter.", position=12, argument=-1.0,
+        unset=-1.0, custom=True, key="weak stop-band", axis="Weak stop-band", option="--stopband-weak", methods=_OURS,
+    ))
+    amp_guidance: float = chosen(Field(
+        "number", "Amplified guidance before start",
+        "Factor on the CFG scale before --start, against blur: 2.4 for SDXL.", 1.0, low=1.0, high=10.0, step=0.1,
+        position=13, key="amp guidance", axis="Amplified guidance", option="--amp-guidance", layer="advanced",
+        methods=_OURS,
+    ))
+    freeu: bool | tuple[float, float, float, float] = chosen(Field(
+        "freeu", "FreeU (the authors' values)",
+        "FreeU with the published values, on by default; it acts on layers of 640 and 1280 channels, which the "
+        "bundled model has none of.", False, position=14, key="FreeU", axis="FreeU", option="--freeu/--no-freeu",
+        layer="advanced",
+    ))
+    method: str = chosen(Field(
+        "choice", "Method", "The others are for comparison.", "fouriscale", choices=tuple(METHODS), position=15,
+        key="method", axis="Method", option="--method", layer="advanced",
+    ))
+    low_memory: bool = chosen(Field(
+        "switch", "Low memory (extra rows in a UNet call of their own)",
+        "Rows in UNet calls of their own: slower, less memory.", False, position=16, axis="Low memory",
+        option="--low-memory", layer="advanced", methods=_DILATING,
+    ))
+    fast: bool = chosen(Field(
+        "switch", "Fast (extra rows in every second step, not exact)",
+        "Weak rows in every second step: faster, not exact.", False, position=17, key="fast", axis="Fast",
+        option="--fast", layer="advanced", methods=_OURS,
+    ))
+    rounding: str = chosen(Field(
+        "choice", "Between whole multiples", "What to do where the picture is no multiple of the base.", "up",
+        choices=ROUNDINGS, position=18, argument="auto", custom=True, key="rounding", axis="Rounding", methods=_OURS,
+    ))
+    coarse: float | None = chosen(Field(
+        "number", "Coarse start", "Until this fraction of the run the picture is made at the training size; 0 is off.",
+        position=19, argument=-1.0, unset=-1.0, custom=True, key="coarse", axis="Coarse start", option="--coarse",
+        layer="advanced",
+    ))
+    # fmt: on
 
     def __post_init__(self) -> None:
-        if self.family not in ("auto", *FAMILIES):
-            raise SettingsError("family", self.family, "one of " + ", ".join(("auto", *FAMILIES)))
-        for field in ("start", "stop", "stopband_strong", "stopband_weak"):
-            self._number(field, 0.0, 1.0)
-        self._number("dilation", 1.0, 16.0)
-        if self.amp_guidance is None:
-            object.__setattr__(self, "amp_guidance", 1.0)
-        self._number("amp_guidance", 1.0, 10.0)
-        object.__setattr__(self, "freeu", _checked_freeu(self.freeu))
+        for field in named(Settings):
+            object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         if self.start is not None and self.stop and self.start > self.stop:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
-        if self.method not in METHODS:
-            raise SettingsError("method", self.method, "one of " + ", ".join(METHODS))
-        if self.rounding not in ROUNDINGS:
-            raise SettingsError("rounding", self.rounding, "one of " + ", ".join(ROUNDINGS))
-        for field in ("guidance", "filter", "low_memory", "fast"):
-            if not isinstance(getattr(self, field), bool):
-                raise SettingsError(field, getattr(self, field), "true or false")
-        if not isinstance(self.layers, str) or not self.layers.replace(",", " ").strip():
-            raise SettingsError("layers", self.layers, ", ".join(LAYER_SETS) + " or a list of canonical layer names")
-        if self.base is not None:
-            object.__setattr__(self, "base", _checked_base(self.base))
-
-    def _number(self, field: str, low: float, high: float) -> None:
-        value = getattr(self, field)
-        if value is None:
-            return
-        allowed = f"a number from {low:g} to {high:g}, or empty for the default"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise SettingsError(field, value, allowed)
-        object.__setattr__(self, field, float(value))
 
     def replace(self, **changes: Any) -> Settings:
         """A copy with some fields changed. Raises SettingsError for an unknown field or a bad value."""
@@ -105,16 +156,13 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as JSON or YAML can hold them; `from_dict` gives an equal object back."""
-        values = dataclasses.asdict(self)
-        for field in ("base", "freeu"):
-            if isinstance(values[field], tuple):
-                values[field] = list(values[field])
-        return values
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Settings:
         """The reverse of `to_dict`; absent fields keep their defaults. Raises SettingsError for unknown fields."""
-        known = {f.name for f in dataclasses.fields(cls)}
+        known = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
                 raise SettingsError(str(name), values[name], "unknown field; known are " + ", ".join(sorted(known)))
@@ -126,27 +174,31 @@ class Settings:
         return {k: v for k, v in self.to_dict().items() if v != default[k]}
 
 
-def _checked_base(value: Any) -> tuple[int, int]:
-    allowed = "two multiples of 8 from 64 to 4096: width and height in pixels"
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise SettingsError("base", value, allowed)
-    try:
-        sides = (int(value[0]), int(value[1]))
-    except (TypeError, ValueError, OverflowError):
-        raise SettingsError("base", value, allowed) from None
-    if sides != tuple(value) or any(s % 8 or not 64 <= s <= 4096 for s in sides):
-        raise SettingsError("base", value, allowed)
-    return sides
+@dataclass(frozen=True)
+class PanelChoices:
+    """What only a WebUI asks, beside the settings: whether, by which preset, in which pass."""
+
+    # fmt: off
+    enabled: bool = chosen(Field(
+        "switch", "FouriScale", "Take part in this generation.", False, position=0, key="", axis="Enabled",
+        layer="first",
+    ))
+    preset: str = chosen(Field(
+        "text", "FouriScale preset", "Auto follows model and size. Custom uses the sliders below.", AUTO, position=1,
+        key="preset", axis="Preset", layer="first",
+    ))
+    passes: str = chosen(Field(
+        "choice", "Pass", "Which of the two passes of hires fix.", PASSES[0], choices=PASSES, position=2, key="pass",
+        axis="Pass", layer="advanced",
+    ))
+    size_conditioning: bool = chosen(Field(
+        "switch", "Tell SDXL the base size instead of the real one", "What SDXL is told of its picture's size.", True,
+        position=6, key="size conditioning", families=("sdxl",),
+    ))
+    # fmt: on
 
 
-def _checked_freeu(value: Any) -> bool | tuple[float, float, float, float]:
-    if isinstance(value, bool):
-        return value
-    allowed = "true, false, or four numbers from 0 to 4: b1, b2, s1, s2"
-    if not isinstance(value, list | tuple) or len(value) != 4:
-        raise SettingsError("freeu", value, allowed)
-    for number in value:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not 0.0 <= number <= 4.0:
-            raise SettingsError("freeu", value, allowed)
-    b1, b2, s1, s2 = (float(number) for number in value)
-    return b1, b2, s1, s2
+SETTINGS_FIELDS = named(Settings)
+FIELDS = (*named(PanelChoices), *SETTINGS_FIELDS)
+BY_NAME: Mapping[str, Field] = MappingProxyType({field.name: field for field in FIELDS})
+ARGUMENTS = tuple(sorted((f for f in FIELDS if f.position is not None), key=lambda f: f.position or 0))

@@ -58,7 +58,7 @@ class JointProcessor:
     ) -> torch.Tensor:
         """As the original where there are no twins."""
         call = self._current.value
-        rows = None if call is None else call.rows
+        rows = None if call is None else call.weak
         if rows is None or len(hidden_states) != rows.total or not (encoder_hidden_states is attention_mask is None):
             result: torch.Tensor = self._original(
                 attn, hidden_states, encoder_hidden_states, attention_mask, *args, **kwargs

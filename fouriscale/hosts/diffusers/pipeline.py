@@ -16,7 +16,7 @@ import torch
 
 from ...errors import FouriScaleError, SettingsError
 from ...hooks.session import Session
-from ...planning.planner import plan
+from ...planning import plan
 from ...planning.plans import Plan
 from ...settings.settings import Settings
 from ...unet.compiled import refuse_compiled
@@ -225,21 +225,29 @@ def controlnets(pipe: Any) -> list[torch.nn.Module]:
 
 
 def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
-    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins.
+    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no weak rows.
 
     Raises UnsupportedModelError where the ControlNet is compiled.
     """
     refuse_compiled(controlnet)
     paths = {path for path, _ in controlnet.named_modules()}
     refuse_compiled(controlnet, (layer.path for layer in decided.layers if layer.path in paths))
+    return _copied(decided, paths)
+
+
+def _copied(decided: Plan, paths: set[str]) -> Plan:
+    """`decided` for a copy of a part of the UNet that has the modules at `paths`."""
+    layers = tuple(layer for layer in decided.layers if layer.path in paths)
     return dataclasses.replace(
         decided,
         settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False, low_memory=False),
-        layers=tuple(layer for layer in decided.layers if layer.path in paths),
+        method=decided.method.of_part(layers),
         shared=(),
         attention=(),
         freeu=None,
         up_resnets=(),
+        stages=tuple(dataclasses.replace(stage, plan=_copied(stage.plan, paths)) for stage in decided.stages),
+        predicts=False,
     )
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ...cli.errors import NotFiniteError
 from ...errors import UnsupportedModelError
-from ...planning.planner import plan
+from ...planning import plan
 from ...planning.plans import Plan
 from ...settings import infotext
 from ...settings.settings import METHODS as ENGINE_METHODS

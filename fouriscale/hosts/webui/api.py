@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from ...errors import FouriScaleError, UnsupportedModelError
-from ...hooks.session import count_hooks
+from ...hooks import count_hooks
 from ...settings.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 from .args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, RANGES, TITLE, parse
 from .deciding import Page

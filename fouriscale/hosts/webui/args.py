@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import SettingsError, shown
-from ...planning.words import METHOD_NAMES
+from ...settings.fields import CUSTOM, METHODS, PASSES, ROUNDINGS
 from ...settings.presets import AUTO, AUTO_SETTINGS, Preset, choose, find
-from ...settings.settings import METHODS, ROUNDINGS, Settings
+from ...settings.settings import Settings
 
-CUSTOM = "Custom"
-PASSES = ("Both", "First pass", "Hires pass")
 TITLE = "FouriScale"
 
 
@@ -141,7 +139,7 @@ def _checked(name: str, value: Any) -> Any:
         raise SettingsError(name, value, "one of " + ", ".join(PASSES))
     if name == "method":
         for known in METHODS:
-            if value.strip().lower() in (known, METHOD_NAMES[known].lower()):
+            if value.strip().lower() in (known, METHODS[known].lower()):
                 return known
         raise SettingsError(name, value, "one of " + ", ".join(METHODS))
     if name == "rounding" and value.strip() not in (*ROUNDINGS, ""):

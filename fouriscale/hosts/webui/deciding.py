@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import SettingsError, UnsupportedModelError
 from ...maths.sizes import Size
-from ...planning.planner import plan_structure
+from ...planning import plan_structure
 from ...planning.plans import Plan
 from ...settings.presets import AUTO, Preset
 from ...unet.structure import Structure, blueprint_structure, describe

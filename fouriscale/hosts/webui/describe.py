@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import FouriScaleError, SettingsError
+from ...maths.sizes import px
 from ...planning.plans import Plan
-from ...planning.words import METHOD_NAMES, px
+from ...settings.fields import FAMILIES, FAMILY_NAMES, METHODS
 from ...settings.presets import Preset
-from ...settings.settings import FAMILIES
 from . import deciding
 from .args import Parsed, parse
 from .deciding import Decision, HostState, Page, Pass, Request
 
-FAMILY_NAMES = {"sd15": "SD 1.5", "sd21": "SD 2.1", "sdxl": "SDXL"}
 PASS_NAMES = {deciding.FIRST: "first pass", deciding.HIRES: "hires pass", deciding.IMG2IMG: "img2img"}
 NOT_LOADED = "no model is loaded yet"
 
@@ -47,7 +46,7 @@ def words(decision: Decision) -> tuple[Words, ...]:
 
 def _deed(made: Plan) -> str:
     method = made.settings.method
-    named = "" if method == "fouriscale" else f"{METHOD_NAMES[method]}, "
+    named = "" if method == "fouriscale" else f"{METHODS[method]}, "
     what = f"dilation {made.dilation:.3g} over {px(made.base)}" if made.layers else "queries scaled"
     return f"{named}{what}, about {made.cost:.1f}× time"
 

@@ -18,8 +18,8 @@ class OneLine(logging.Formatter):
 
 
 def get_logger() -> logging.Logger:
-    """The logger "fouriscale.hosts.webui": its own handler, nothing passed on, INFO unless the settings say otherwise."""
-    logger = logging.getLogger("fouriscale.hosts.webui")
+    """The logger "fouriscale.webui": its own handler, nothing passed on, INFO unless the settings say otherwise."""
+    logger = logging.getLogger("fouriscale.webui")
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(OneLine("[FouriScale] %(levelname)s: %(message)s"))

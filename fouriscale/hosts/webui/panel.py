@@ -93,7 +93,7 @@ def build(tab: str, host: PanelHost) -> Panel:
             freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
         with gr.Row():
             method = gr.Dropdown(
-                list(METHODS), value=METHODS[0], label="Method", elem_id=element("method"),
+                list(METHODS), value=DEFAULTS.method, label="Method", elem_id=element("method"),
                 info="The others are for comparison.",
             )  # fmt: skip
             amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)

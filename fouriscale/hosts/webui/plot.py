@@ -22,14 +22,15 @@ Curve = tuple[float, ...]
 
 def curves(plan: Plan) -> dict[str, Curve]:
     """What is drawn, as plain numbers: dilation by step of both rows, gains of both filters by frequency."""
-    dilations = [plan.dilation_at((i, STEPS)) for i in range(STEPS)]
-    drawn = {"strong dilation": tuple(float(plan.conv_dilations(d)[0]) for d in dilations)}
-    if plan.redilation is None and plan.doubled == "cond":
-        drawn["weak dilation"] = tuple(float(plan.conv_dilations(d)[1]) for d in dilations)
-    if plan.redilation is None and plan.settings.filter and plan.layers:
-        scale, (strong, weak) = max(plan.dilation, 1.0), plan.stopbands
+    method = plan.method
+    both = [pair for first, last, *pair in method.steps(STEPS) for _ in range(first, last + 1)]
+    drawn = {"strong dilation": tuple(float(strong) for strong, _ in both)}
+    if method.weak_label == "cond":
+        drawn["weak dilation"] = tuple(float(weak) for _, weak in both)
+    if method.stopbands is not None and plan.layers:
+        scale, (strong, weak) = max(plan.dilation, 1.0), method.stopbands
         drawn["strong filter"] = tuple(half_mask("strong", SAMPLES, scale, strong))
-        if plan.doubled == "cond":
+        if method.weak_label == "cond":
             drawn["weak filter"] = tuple(half_mask("weak", SAMPLES, scale, weak))
     return drawn
 

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from ...errors import UnsupportedModelError
-from ...hooks.adapter import CallAdapter
+from ...hooks.adapter import CallAdapter, Labelled
+from ...hooks.arguments import latent_of
 from ...hooks.rows import Samples
-from ...hooks.session import Session, latent_of
 from ...maths.sizes import Size
 from ...unet.compiled import is_compiled
 
@@ -90,11 +90,11 @@ class WebuiRows(CallAdapter):
         self._cond_left = cond_rows
         self._parts = tuple(parts) if parts and min(parts) > 0 and sum(parts) == cond_rows else None
 
-    def before(self, session: Session, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    def before(self, session: Labelled, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """Label the rows of this UNet call."""
         latent = latent_of(args, kwargs)
         if not session.is_planned(latent):  # left plain; none of the rows that were announced
-            session.rows = None
+            session.label(None)
             return args, kwargs
         rows = len(latent)
         labels, samples = self._labels(rows, kwargs)

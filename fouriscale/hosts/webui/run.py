@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import FouriScaleError, UnsupportedModelError
+from ...hooks import Session, attach, session_on
 from ...hooks.outcome import Verdict
-from ...hooks.session import Session, attach, session_on
 from ...planning.plans import Plan
 from ...settings.presets import Preset
 from ...unet.structure import describe
@@ -110,7 +110,7 @@ class Run:
                 self.skip(decided.reason)
             return
         base = decided.base if decided.family == "sdxl" and self._parsed.args.size_conditioning else None
-        if is_forge(model) and decided.doubled is not None and not decided.settings.low_memory:
+        if is_forge(model) and decided.method.weak_label is not None and not decided.settings.low_memory:
             _reserve_memory(self._p, decided.size)
         adapter = (ForgeRows if is_forge(model) else A1111Rows)(base, self._note)
         self._session = attach(unet, decided, None, adapter)
@@ -206,7 +206,7 @@ class Run:
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
             "calls": {} if session is None else session.outcome.to_dict(),
-            "rows": ["uncond", "cond", *TWIN_NAMES[decided.doubled]],
+            "rows": ["uncond", "cond", *TWIN_NAMES[decided.method.weak_label]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
         self._job.write(found)

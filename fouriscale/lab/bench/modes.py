@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from ... import planning
 from ...errors import SettingsError
-from ...hooks.kept import KeptTwins
-from ...hooks.session import attach
+from ...hooks import attach
+from ...hooks.kept import KeptDifferences
 from ...hosts.diffusers.attention import DiffusersCalls
-from ...planning import planner as planning
+from ...methods.fouriscale import FouriScale
 from ...planning.plans import Plan
 from ...settings.settings import Settings
 from ..naive import naive
@@ -32,24 +33,26 @@ MODES: dict[str, dict[str, Any]] = {
 PARTS = ("filter", "dilation", "guidance")
 
 
-class Twinned(Plan):
-    """A plan that computes twins in any case: without filters SD's twins would be their rows, and there were none."""
+class AlwaysWeakRows(FouriScale):
+    """Computes weak rows in any case: without filters SD's would be their rows, and there were none."""
 
-    def twins_differ(self, dilation: float) -> bool:
+    def weak_rows_differ(self, dilation: float) -> bool:
         """True, always."""
         return True
 
 
-class Undilated(Plan):
-    """A plan of which the convolutions keep their filters but are not dilated: to see what dilation costs."""
+class Undilated(FouriScale):
+    """Filters, but dilates nothing: to see what dilation costs."""
 
-    def conv_dilations(self, dilation: float) -> tuple[int, int]:
+    def whole_dilations(self, dilation: float) -> tuple[int, int]:
         """1 and 1, always."""
         return 1, 1
 
 
-def _fields(plan: Plan) -> dict[str, Any]:
-    return {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
+def _as(kind: type[FouriScale], plan: Plan) -> Plan:
+    """`plan` with a method that does the same but for what `kind` changes."""
+    fields = (field for field in dataclasses.fields(plan.method) if field.init)
+    return dataclasses.replace(plan, method=kind(**{field.name: getattr(plan.method, field.name) for field in fields}))
 
 
 class Subject:
@@ -86,22 +89,24 @@ class Subject:
     def without(self, part: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` without one of `PARTS`."""
         if part == "dilation":
-            plan: Plan = Undilated(**_fields(self.plan("fouriscale")))
+            plan = _as(Undilated, self.plan("fouriscale"))
         else:
             plan = planning.plan(self.unet, *self.size, self.settings.replace(**{part: False}))
-            plan = Twinned(**_fields(plan)) if part == "filter" else plan
+            plan = _as(AlwaysWeakRows, plan) if part == "filter" else plan
         return lambda: self._ours(plan, kind)[0]
 
-    def _ours(self, plan: Plan, kind: StepKind, kept: KeptTwins | None = None) -> tuple[torch.Tensor, KeptTwins | None]:
+    def _ours(
+        self, plan: Plan, kind: StepKind, kept: KeptDifferences | None = None
+    ) -> tuple[torch.Tensor, KeptDifferences | None]:
         # A session of its own for every step: while annealing each step needs new filters, which belong to its time.
         with torch.no_grad(), attach(self.unet, plan, adapter=DiffusersCalls()) as session:
             session.progress = (kind.step, STEPS)
-            session.kept_twins = kept or session.kept_twins
-            return self.inputs.call(self.unet), session.kept_twins
+            session.kept = kept or session.kept
+            return self.inputs.call(self.unet), session.kept
 
     def _after_another(self, plan: Plan, kind: StepKind) -> Callable[[], torch.Tensor]:
         """A step that uses what the step before left; that one is computed at the first call, to warm up."""
-        before: list[KeptTwins | None] = []
+        before: list[KeptDifferences | None] = []
 
         def act() -> torch.Tensor:
             if not before:

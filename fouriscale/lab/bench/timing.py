@@ -44,13 +44,15 @@ class StepKind:
 def step_kinds(plan: Plan, steps: int = STEPS, naive: bool = False) -> list[StepKind]:
     """The kinds of steps that a run of `steps` steps has, in order. naive: where only the dilations count."""
     groups: dict[tuple[int, int, bool, bool, bool], list[int]] = {}
-    computed = plan.twins_by_step(steps)
-    for first, last, strong, weak in plan.steps(steps):
+    method = plan.method
+    computed = method.weak_rows_by_step(steps)
+    for first, last, strong, weak in method.steps(steps):
         for i in range(first, last + 1):
-            dilation = plan.dilation_at((i, steps))
-            differ = plan.has_twins(dilation)
-            alike = strong > 1 and plan.doubled is not None and not differ and not naive
-            groups.setdefault((strong, weak, alike, plan.coarse_at(dilation), differ and not computed[i]), []).append(i)
+            dilation = method.dilation_at((i, steps))
+            differ = method.has_weak_rows(dilation)
+            alike = strong > 1 and method.weak_label is not None and not differ and not naive
+            on_grid = dilation is not None and method.on_grid(dilation)
+            groups.setdefault((strong, weak, alike, on_grid, differ and not computed[i]), []).append(i)
     return [
         StepKind(strong, weak, found[(len(found) - 1) // 2], len(found), alike, coarse, kept)
         for (strong, weak, alike, coarse, kept), found in groups.items()

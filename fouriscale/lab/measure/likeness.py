@@ -1,7 +1,7 @@
-"""How far a picture's object is from the true drawing: both cut to the object's bounding box and compared pixel by pixel.
+"""How far a picture's object is from the true drawing: both cut to the object's bounding box, compared by pixels.
 
-Size and place are free, mirroring too, as the model draws its objects so; all else counts: shape, parts, colours. At few
-pixels a side that is layout, at many it is detail.
+Size and place are free, mirroring too, as the model draws its objects so; all else counts: shape, parts, colours. At
+few pixels a side that is layout, at many it is detail.
 """
 
 from __future__ import annotations
