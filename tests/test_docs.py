@@ -13,13 +13,13 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 import typer
-from fouriscale.planning.words import px
 
 from fouriscale import Settings, plan_family
 from fouriscale.cli.app import app
 from fouriscale.hosts.webui.args import DEFAULTS, FIELDS
 from fouriscale.hosts.webui.axes import PREFIX, add_axes
 from fouriscale.hosts.webui.infotext import LABELS
+from fouriscale.maths.sizes import px
 from fouriscale.settings.presets import AUTO_SETTINGS, choose
 from tools import doc_figures
 from tools.localization_template import texts
