@@ -68,11 +68,11 @@ def test_filters_by_role_and_scale() -> None:
     plan = fs.plan_family("sd15", 1024, 768)
     layers = {layer.name: layer for layer in plan.layers}
     resnet = layers["down_blocks.2.resnets.0.conv1"]
-    spec = plan.filter_spec("weak", resnet, (24, 32), 2.0)
+    spec = plan.method.filter_spec("weak", resnet, (24, 32), 2.0)
     assert spec is not None
     assert (spec.kind, spec.scale, spec.stopband, spec.periods, spec.size) == ("weak", 2.0, 0.0, (32, 32), (24, 32))
-    assert plan.filter_spec("strong", resnet, (24, 32), 1.0) is None
-    assert plan.filter_spec("strong", layers["up_blocks.0.upsamplers.0.conv"], (24, 32), 2.0) is None
+    assert plan.method.filter_spec("strong", resnet, (24, 32), 1.0) is None
+    assert plan.method.filter_spec("strong", layers["up_blocks.0.upsamplers.0.conv"], (24, 32), 2.0) is None
     off = fs.plan_family("sd15", 1024, 768, fs.Settings(filter=False))
     assert off.filter_spec("strong", resnet, (24, 32), 2.0) is None
 
@@ -82,7 +82,7 @@ def test_sdxl_measures_both_axes_by_the_height() -> None:
     assert plan.base == (1280, 768)
     layer = next(c for c in plan.layers if c.name == "down_blocks.2.resnets.0.conv1")
     # 1440 pixels are 45 rows of features, 32 pixels each: bases of 24 and 40, twice of that is the period.
-    spec = plan.filter_spec("strong", layer, (45, 80), 2.0)
+    spec = plan.method.filter_spec("strong", layer, (45, 80), 2.0)
     assert spec is not None
     assert spec.periods == (48, 80)
 
