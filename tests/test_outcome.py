@@ -104,6 +104,7 @@ def test_compiled_blocks_with_convolutions_are_refused(in_place: bool) -> None:
         fs.plan(unet, PX, PX)
 
 
+@pytest.mark.slow
 def test_repeated_blocks_may_be_compiled_and_called_before(fresh_compiler: Any) -> None:
     """Against the same UNet uncompiled, at every strength of the method."""
     unet = build("sd15", layers_per_block=1)
