@@ -35,6 +35,8 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 FOREIGN = {
     "--api",
     "--api-auth",
+    "--gradio-auth",
+    "--nowebui",
     "--url",
     "--slow",
     "--help",
