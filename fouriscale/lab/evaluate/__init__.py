@@ -18,7 +18,7 @@ from ...errors import SettingsError
 from ...hosts.diffusers.pipeline import set_scheduler
 from ...hosts.diffusers.sampling import load
 from ...unet.structure import describe
-from .methods import METHODS, OURS, PLAIN, REFERENCE, SIZES, Method, parse_methods, parse_sizes, pixels
+from .methods import ENLARGED, METHODS, OURS, PLAIN, REFERENCE, SIZES, Method, parse_methods, parse_sizes, pixels
 from .report import rich_table, write_all
 from .scores import Scores
 from .store import Store
@@ -32,7 +32,7 @@ def evaluate(
     sizes: Annotated[str, typer.Option(help="Comma-separated: " + ", ".join(SIZES) + "; or all.")] = "1x,2x,1:2",
     methods: Annotated[
         str, typer.Option(help="Comma-separated: " + ", ".join(METHODS) + ', NAME={"setting": value}; or all.')
-    ] = f"{PLAIN},{OURS}",
+    ] = f"{PLAIN},{ENLARGED},{OURS}",
     seed: Annotated[int, typer.Option(help="Picture n uses seed + n, in every method.")] = 1000,
     model: Annotated[str, typer.Option(help="Folder, .safetensors file or hub id.", show_default="bundled")] = BUNDLED,
     prompt: Annotated[

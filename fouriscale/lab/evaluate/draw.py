@@ -34,13 +34,26 @@ class Job:
         return [torch.Generator("cpu").manual_seed(seed) for seed in self.seeds]
 
 
-def draw(pipe: Any, job: Job, method: Method) -> tuple[torch.Tensor, float]:
-    """Latents (n, 4, h, w) and the seconds that they took; DDIM with eta 1. Raises what planning raises."""
+@dataclass(frozen=True)
+class Drawn:
+    """Latents (n, 4, h, w) and the seconds that they took. pictures: None where they are what the latents decode to."""
+
+    latents: torch.Tensor
+    seconds: float
+    pictures: list[Image.Image] | None = None
+
+
+def draw(pipe: Any, job: Job, method: Method) -> Drawn:
+    """A batch by DDIM with eta 1. Raises what planning raises."""
     start = time.perf_counter()
-    latents = _hires(pipe, job, method) if method.hires else _sample(pipe, job, method.settings)
+    pictures = None
+    if method.hires:
+        latents, pictures = _hires(pipe, job, method)
+    else:
+        latents = _sample(pipe, job, method.settings)
     if latents.device.type == "cuda":
         torch.cuda.synchronize(latents.device)
-    return latents, time.perf_counter() - start
+    return Drawn(latents, time.perf_counter() - start, pictures)
 
 
 def _sample(pipe: Any, job: Job, settings: Settings | None) -> torch.Tensor:
@@ -48,19 +61,23 @@ def _sample(pipe: Any, job: Job, settings: Settings | None) -> torch.Tensor:
         return pipe(**_common(pipe, job), width=job.width, height=job.height, **run.arguments).images
 
 
-def _hires(pipe: Any, job: Job, method: Method) -> torch.Tensor:
-    """As users do today: a picture at a size that the model knows, enlarged, and half of the run once more."""
+def _hires(pipe: Any, job: Job, method: Method) -> tuple[torch.Tensor, list[Image.Image] | None]:
+    """As users do today: a picture at a size that the model knows, enlarged, and half of the run once more.
+
+    With the enlarged pictures, if no part of the run follows; latents are then enlarged too.
+    """
     width, height = first_pass(job.width, job.height, job.base)
     first = _sample(pipe, dataclasses.replace(job, width=width, height=height), None)
-    image: Any
-    if method.hires == "latent":
-        size = (job.height // 8, job.width // 8)
-        image = torch.nn.functional.interpolate(first, size, mode="bilinear", align_corners=False)
-    else:
+    size = (job.height // 8, job.width // 8)
+    latents = torch.nn.functional.interpolate(first, size, mode="bilinear", align_corners=False)
+    image: Any = latents
+    if method.hires == "pixel":
         image = [p.resize((job.width, job.height), Image.Resampling.LANCZOS) for p in decode(pipe, first)]
-    again = _image_to_image(pipe)
     strength = float((method.definition or {})["denoise"])
-    return again(**_common(again, job), image=image, strength=strength).images
+    if not strength:
+        return latents, None if method.hires == "latent" else image
+    again = _image_to_image(pipe)
+    return again(**_common(again, job), image=image, strength=strength).images, None
 
 
 def _image_to_image(pipe: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import SettingsError
 from ...settings.settings import Settings
 
-PLAIN, OURS, REFERENCE = "plain", "fouriscale", "reference"
+PLAIN, OURS, ENLARGED, REFERENCE = "plain", "fouriscale", "enlarged", "reference"
 # name -> (width, height) in base sides
 SIZES: dict[str, tuple[float, float]] = {
     "1x": (1, 1), "2x": (2, 2), "1:2": (1, 2), "2:1": (2, 1), "4x": (4, 4), "1.25x": (1.25, 1.25), "1.5x": (1.5, 1.5),
@@ -20,10 +20,11 @@ BASE_SIZE = "1x"
 
 @dataclass(frozen=True)
 class Method:
-    """One way to make a picture; its definition is None for plain, else the Settings' values, or hires and denoise.
+    """One way to make a picture; its definition is None for plain, else the Settings' values, or how it is enlarged.
 
     hires "latent": a plain picture of the base's area and the size's shape, its latents enlarged bilinearly, then
     image to image at strength `denoise`; "pixel": the same, but decoded, enlarged by Lanczos and encoded.
+    With denoise 0 the enlarged picture itself: what does not beat its detail has added nothing.
     """
 
     name: str
@@ -52,6 +53,8 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "fast": {"fast": True},
     "hires-latent": {"hires": "latent", "denoise": 0.55},
     "hires-pixel": {"hires": "pixel", "denoise": 0.55},
+    "hires-pixel-0.3": {"hires": "pixel", "denoise": 0.3},
+    ENLARGED: {"hires": "pixel", "denoise": 0.0},
 }
 ALLOWED = "all, or some of " + ", ".join(METHODS) + ', or NAME={"setting": value}'
 
@@ -110,10 +113,10 @@ def _check(method: Method) -> None:
         return
     definition = method.definition or {}
     if method.hires not in ("latent", "pixel") or set(definition) - {"hires", "denoise"}:
-        raise SettingsError("methods", definition, '{"hires": "latent" or "pixel", "denoise": a number above 0 to 1}')
+        raise SettingsError("methods", definition, '{"hires": "latent" or "pixel", "denoise": a number from 0 to 1}')
     denoise = definition.setdefault("denoise", 0.55)
-    if isinstance(denoise, bool) or not isinstance(denoise, int | float) or not 0 < denoise <= 1:
-        raise SettingsError("denoise", denoise, "a number above 0 to 1")
+    if isinstance(denoise, bool) or not isinstance(denoise, int | float) or not 0 <= denoise <= 1:
+        raise SettingsError("denoise", denoise, "a number from 0 to 1")
 
 
 def parse_sizes(text: str) -> list[str]:

@@ -18,6 +18,16 @@ from .store import Store, write_whole
 
 # name in results.json -> (heading, what it says); in the order of the tables
 METRICS = {
+    "distance_64": ("distance", "of the object from the true drawing, root mean square of 64×64 pixels; 0 is the same"),
+    "distance_224": ("at 224 px", "the same at 224×224 pixels, that is with its detail"),
+    "distance_16": ("at 16 px", "the same at 16×16 pixels, that is its layout"),
+    "distance_32": ("at 32 px", "the same at 32×32 pixels"),
+    "distance_128": ("at 128 px", "the same at 128×128 pixels"),
+    "recognised": (
+        "recognised",
+        "share that a network, taught on the true drawings, takes for what was asked",
+    ),
+    "probability": ("probability", "that the network gives to what was asked, on average"),
     "one_object": ("one object", "share of pictures with exactly one object"),
     "objects": ("objects", "mean number of objects"),
     "exists": ("any object", "share of pictures with at least one object"),
@@ -25,7 +35,10 @@ METRICS = {
     "tiles": ("tile likeness", "mean correlation between tiles of the base size"),
     "frechet": ("Fréchet", "distance to pictures of the base size, scaled down"),
     "kernel": ("kernel", "the same with a polynomial kernel"),
-    "patch_frechet": ("patch Fréchet", "distance of full-size patches to patches at the base size"),
+    "patch_frechet": (
+        "patch Fréchet",
+        "of full-size patches to the true drawings', or, where unknown, to base-size pictures'",
+    ),
     "slope": ("spectral slope", "0 white noise, −2 1/f; lower is smoother"),
     "laplacian": ("Laplacian var.", "of the luma in [0, 1]"),
     "phases": ("phases", "disagreement of the latent's polyphase components, relative to its std"),
@@ -33,8 +46,9 @@ METRICS = {
     "time_ratio": ("time over plain", "at the same size"),
 }
 SHORT = {
-    "one_object": "one object", "repetition": "repeats", "frechet": "Fréchet", "patch_frechet": "patches",
-    "seconds": "seconds", "time_ratio": "× plain",
+    "distance_64": "distance", "distance_224": "at 224 px", "recognised": "recognised", "one_object": "one object",
+    "repetition": "repeats", "frechet": "Fréchet", "patch_frechet": "patches", "seconds": "seconds",
+    "time_ratio": "× plain",
 }  # fmt: skip
 SHEET_ROWS, SHEET_SIDE = 4, 256
 

@@ -8,23 +8,30 @@ from typing import Any
 import numpy as np
 
 from ...maths.sizes import ceil_scale
-from ..measure import bootstrap, detail, features, objects, phases, repetition
+from ..measure import bootstrap, detail, features, objects, phases, recognition, repetition
 from ..measure.bootstrap import Estimate
 from ..measure.distance import Frechet, Kernel, standardise
-from .methods import BASE_SIZE, OURS, PLAIN, REFERENCE
+from .methods import BASE_SIZE, OURS, PLAIN, REFERENCE, pixels
 from .store import Record, Store
+from .true import DISTANCES, knows, true_metrics, true_patches
 
-PICTURE_METRICS = ("one_object", "objects", "exists", "repetition", "tiles", "slope", "laplacian", "phases")
+PICTURE_METRICS = (
+    *DISTANCES, "recognised", "probability", "one_object", "objects", "exists", "repetition", "tiles", "slope",
+    "laplacian", "phases",
+)  # fmt: skip
 SET_METRICS = ("frechet", "kernel", "patch_frechet")
 SET_DRAWS = 200
 
 
 def picture_metrics(
-    picture: np.ndarray, latents: np.ndarray, alpha: np.ndarray | None, base: int
+    picture: np.ndarray, latents: np.ndarray, alpha: np.ndarray | None, base: int, word: str | None = None
 ) -> dict[str, float | None]:
-    """Values by name, None where undefined. picture: (h, w, 3) in [0, 1]; latents: (4, h/8, w/8); alpha: (h/8, w/8)."""
+    """Values by name, None where undefined. picture: (h, w, 3) in [0, 1]; latents: (4, h/8, w/8); alpha: (h/8, w/8).
+
+    word: what it should show, if the true drawing is known.
+    """
     height, width = picture.shape[:2]
-    found: dict[str, float | None] = {}
+    found: dict[str, float | None] = {} if word is None else {**true_metrics(picture, word)}
     if alpha is not None:
         count = objects.count_objects(alpha)
         found |= {"one_object": float(count == 1), "objects": float(count), "exists": float(count > 0)}
@@ -37,11 +44,13 @@ def picture_metrics(
     return {name: None if value is None or np.isnan(value) else value for name, value in found.items()}
 
 
-def picture_features(picture: np.ndarray, index: int, base: int) -> dict[str, np.ndarray]:
-    """What set metrics rest on. index: where patches lie; base: the model's, in pixels."""
+def picture_features(picture: np.ndarray, index: int, base: int, known: bool = False) -> dict[str, np.ndarray]:
+    """What set metrics rest on. index: where patches lie; base: the model's, in pixels; known: whether the truth is."""
     side = min(features.PATCH, base // 2)
+    # A network that tells objects apart learns not to see blur, so random filters look at the detail in any case.
+    whole = recognition.structure(picture) if known else features.structure(picture, min(features.SIDE, base))
     return {
-        "structure": features.structure(picture, min(features.SIDE, base)).astype(np.float32),
+        "structure": whole.astype(np.float32),
         "patches": features.patches(picture, index, side).astype(np.float32),
     }
 
@@ -70,13 +79,9 @@ class Scores:
 
     def __init__(self, store: Store):
         self.store = store
-        reference = store.group(REFERENCE, BASE_SIZE)
-        self.reference = {name: self._features(reference, name) for name in ("structure", "patches")}
-        self.frechet: dict[str, Frechet] = {}
-        if len(reference) > 1:
-            for name, values in self.reference.items():
-                flat = values.reshape(-1, values.shape[-1])
-                self.frechet[name] = Frechet(standardise(flat, flat)[0])
+        self.base = store.group(REFERENCE, BASE_SIZE)
+        self.known = bool(store.run["alpha"]) and knows(store.run["prompts"])
+        self._references: dict[tuple[str, str], tuple[np.ndarray, Frechet]] = {}
         self._drawn: dict[tuple[Any, ...], tuple[float, np.ndarray]] = {}
 
     def results(self, sizes: list[str], methods: list[str]) -> list[Result]:
@@ -100,7 +105,7 @@ class Scores:
             if common:
                 pairs = _values(group, name, common) - _values(ours, name, common)
                 result.differences[name] = bootstrap.mean_interval(pairs)
-        for name in SET_METRICS if self.frechet else ():
+        for name in SET_METRICS if len(self.base) > 1 else ():
             value, drawn = self._draws(name, method, size, group, list(group))
             result.values[name] = bootstrap.centred_interval(value, drawn)
             if common:
@@ -123,20 +128,31 @@ class Scores:
         key = (name, method, size, tuple(indices))
         if key not in self._drawn:
             chosen = {i: group[i] for i in indices}
-            statistic = self._statistic(name, chosen)
+            statistic = self._statistic(name, size, chosen)
             everything = statistic(np.arange(len(indices)))
             self._drawn[key] = everything, bootstrap.statistic_draws(statistic, len(indices), SET_DRAWS)
         return self._drawn[key]
 
-    def _statistic(self, name: str, group: dict[int, Record]) -> Any:
+    def _statistic(self, name: str, size: str, group: dict[int, Record]) -> Any:
         kind = "patches" if name == "patch_frechet" else "structure"
-        reference = self.reference[kind].reshape(-1, self.reference[kind].shape[-1])
+        reference, frechet = self._reference(kind, size)
         values = self._features(group, kind)
         flat = standardise(reference, values.reshape(-1, values.shape[-1]))[0]
         if name == "kernel":
             return Kernel(standardise(reference, reference)[0], flat)
         grouped = flat.reshape(values.shape)
-        return lambda indices: self.frechet[kind](grouped[indices].reshape(-1, flat.shape[1]))
+        return lambda indices: frechet(grouped[indices].reshape(-1, flat.shape[1]))
+
+    def _reference(self, kind: str, size: str) -> tuple[np.ndarray, Frechet]:
+        """What sets are compared to, (n, k): base-size pictures, or patches of the true drawings at full size."""
+        if (kind, size) not in self._references:
+            if kind == "patches" and self.known:
+                values = true_patches(*pixels(size, self.store.run["base"]), self.store.run["prompts"])
+            else:
+                values = self._features(self.base, kind)
+            flat = values.reshape(-1, values.shape[-1])
+            self._references[kind, size] = flat, Frechet(standardise(flat, flat)[0])
+        return self._references[kind, size]
 
     def _features(self, group: dict[int, Record], name: str) -> np.ndarray:
         found = [self.store.arrays(r, name) for r in group.values()]

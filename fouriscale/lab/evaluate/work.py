@@ -16,6 +16,7 @@ from .draw import Job, draw
 from .methods import BASE_SIZE, PLAIN, REFERENCE, Method, pixels
 from .scores import picture_features, picture_metrics
 from .store import Record, Store
+from .true import knows
 
 REFERENCE_SEEDS = 1_000_000  # the reference set shares no seed with what it is compared to
 
@@ -31,6 +32,11 @@ class Task:
     steps: int
     cfg: float
     alpha: bool
+
+    @property
+    def known(self) -> bool:
+        """Whether the true drawing of every prompt is known."""
+        return self.alpha and knows(self.prompts)
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ def work(pipe: Any, task: Task, store: Store, batch: Batch) -> None:
     offset = task.seed + (REFERENCE_SEEDS if batch.method.name == REFERENCE else 0)
     prompts = [task.prompts[i % len(task.prompts)] for i in batch.indices]
     job = Job(prompts, [offset + i for i in batch.indices], width, height, task.base, task.steps, task.cfg)
-    latents, seconds = draw(pipe, job, batch.method)
-    pictures = decode(pipe, latents)
+    drawn = draw(pipe, job, batch.method)
+    latents, pictures = drawn.latents, drawn.pictures or decode(pipe, drawn.latents)
     alphas = bundled.alpha(latents).cpu().numpy() if task.alpha else [None] * len(job.seeds)
     records = []
     for n, index in enumerate(batch.indices):
@@ -85,10 +91,10 @@ def work(pipe: Any, task: Task, store: Store, batch: Batch) -> None:
         latent = latents[n].float().cpu().numpy()
         place = f"pictures/{batch.size.replace(':', '-')}/{batch.method.name}"
         file = f"{place}/{index:05d}-{slug(prompts[n])}"
-        metrics = picture_metrics(picture, latent, alphas[n], task.base)
-        store.save_arrays(file, {"latents": latent, **picture_features(picture, index, task.base)})
+        metrics = picture_metrics(picture, latent, alphas[n], task.base, prompts[n] if task.known else None)
+        store.save_arrays(file, {"latents": latent, **picture_features(picture, index, task.base, task.known)})
         save_png(pictures[n], store.folder / f"{file}.png", f"{prompts[n]}\nSeed: {job.seeds[n]}, {batch.method.name}")
-        share = round(seconds / len(job.seeds), 4)
+        share = round(drawn.seconds / len(job.seeds), 4)
         who = (batch.method.name, batch.size, index, prompts[n], job.seeds[n])
         records.append(Record(*who, width, height, share, file, batch.method.definition, metrics))
     store.add(records)

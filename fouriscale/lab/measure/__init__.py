@@ -1,1 +1,1 @@
-"""Numbers that say how good a picture is. Knows numpy and scipy only."""
+"""Numbers that say how good a picture is. Knows numpy, scipy, Pillow and torch."""

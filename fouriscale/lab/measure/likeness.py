@@ -1,7 +1,7 @@
-"""How far a picture's object is from the true drawing: both cut to the object's bounding box, compared by pixels.
+"""How far a picture's object is from the true drawing: both cut to their bounding box and compared pixel by pixel.
 
-Size and place are free, mirroring too, as the model draws its objects so; all else counts: shape, parts, colours. At
-few pixels a side that is layout, at many it is detail.
+Size and place are free, mirroring too, as the model draws its objects so; all else counts: shape, parts, colours.
+At few pixels a side that is layout, at many it is detail.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ def distances(picture: np.ndarray, word: str, sides: tuple[int, ...] = SIDES) ->
     any object is compared as a whole. Raises KeyError for a word without a drawing.
     """
     whole = (0, 0, *np.shape(picture)[:2])
-    image, box = _image(picture), object_box(picture) or whole
+    top, left, bottom, right = object_box(picture) or whole
+    box = picture[top:bottom, left:right]
     found = {}
     for side in sides:
-        made, true = _cut(image, box, side), _true(word, side)
+        made, true = _squeezed(box, side), _true(word, side)
         found[side] = min(float(np.sqrt(np.mean((made - t) ** 2))) for t in (true, true[:, ::-1]))
     return found
 
@@ -55,17 +56,12 @@ def distances(picture: np.ndarray, word: str, sides: tuple[int, ...] = SIDES) ->
 @lru_cache(maxsize=512)
 def _true(word: str, side: int) -> np.ndarray:
     drawn = truth.on_white(truth.drawing(word))
-    box = object_box(drawn)
-    assert box is not None
-    return _cut(_image(drawn), box, side)
+    top, left, bottom, right = object_box(drawn) or (0, 0, truth.SIDE, truth.SIDE)
+    return _squeezed(drawn[top:bottom, left:right], side)
 
 
-def _image(picture: np.ndarray) -> list[Image.Image]:
-    return [Image.fromarray(np.ascontiguousarray(picture[..., c], dtype=np.float32)) for c in range(3)]
-
-
-def _cut(image: list[Image.Image], box: Box, side: int) -> np.ndarray:
-    """The box at side × side, (side, side, 3): by cubic weights, as wide as a new pixel where it shrinks."""
-    top, left, bottom, right = box
-    planes = [plane.resize((side, side), Image.Resampling.BICUBIC, (left, top, right, bottom)) for plane in image]
-    return np.stack([np.asarray(plane) for plane in planes], -1).clip(0, 1)
+def _squeezed(box: np.ndarray, side: int) -> np.ndarray:
+    """`box`, (h, w, 3), at (side, side, 3), by cubic weights that are as wide as a new pixel where it shrinks."""
+    planes = [Image.fromarray(np.ascontiguousarray(box[..., c], dtype=np.float32)) for c in range(3)]
+    made = [np.asarray(plane.resize((side, side), Image.Resampling.BICUBIC)) for plane in planes]
+    return np.stack(made, -1).clip(0, 1)

@@ -37,14 +37,14 @@ def on_white(drawn: Image.Image) -> np.ndarray:
     return rgba[..., :3] + 1 - rgba[..., 3:]
 
 
-def placed(word: str, canvas: int, side: int, top: int, left: int, flip: bool = False) -> np.ndarray:
-    """The drawing of `word` at side × side pixels on a white square: (canvas, canvas, 3) in [0, 1].
+def placed(word: str, width: int, height: int, side: int, top: int, left: int, flip: bool = False) -> np.ndarray:
+    """The drawing of `word` at side × side pixels on a white picture: (height, width, 3) in [0, 1].
 
-    The square cuts off what is beyond its border.
+    The border cuts off what is beyond it.
     """
     drawn = drawing(word).resize((side, side), Image.Resampling.BOX if side <= SIDE else Image.Resampling.BICUBIC)
     if flip:
         drawn = drawn.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    page = Image.new("RGBa", (canvas, canvas), (0, 0, 0, 0))
+    page = Image.new("RGBa", (width, height), (0, 0, 0, 0))
     page.paste(drawn, (left, top))
     return on_white(page)
