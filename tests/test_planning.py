@@ -56,9 +56,9 @@ def test_what_the_family_decides(family: str, stopbands: tuple[float, float], di
 
 def test_base_and_dilation_of_ones_own() -> None:
     plan = fs.plan_family("sdxl", 2048, 1024, fs.Settings(base=(1024, 768)))
-    assert (plan.base, plan.scale, plan.dilation) == ((1024, 768), 2, 2.0)
+    assert (plan.base, plan.method.frame.scale, plan.dilation) == ((1024, 768), 2, 2.0)
     plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(dilation=2.5))
-    assert (plan.base, plan.scale, plan.dilation) == ((512, 512), 2, 2.5)
+    assert (plan.base, plan.method.frame.scale, plan.dilation) == ((512, 512), 2, 2.5)
     assert plan.method.whole_dilations(plan.dilation_at((0, 50))) == (3, 3)
     # A dilation of one's own works at the training size too.
     assert fs.plan_family("sd15", 512, 512, fs.Settings(dilation=2)).active

@@ -32,13 +32,12 @@ class Call:
     """Everything that is decided about one UNet call.
 
     method: of the size that the UNet works at. dilation: None where its convolutions stay plain. plain_because:
-    "beyond" the method's window, "other_size" than planned, or None where something is done. freeu: whether FreeU acts.
+    "beyond" the method's window, "other_size" than planned, or None where something is done. freeu: whether it acts.
     weak: the rows that get weak rows in this call, as they stand in it; None: no row does. rest: in low memory, the
     host's rows that a second call computes; `host` are then all of the host's rows. share_stages: blocks before the
     first hooked convolution are computed once for a row and its weak row. reused: rows to which the step before lends
-    what its weak rows changed (fast). amplified: rows whose guidance is multiplied by `factor`. unpaired: whether
-    guidance should have been changed, but cannot be. coarse: (height, width) of the latent that the UNet is given instead; None:
-    the host's own.
+    what its weak rows changed (fast). amplified: rows whose guidance is multiplied by `factor`. unpaired: whether it
+    should have been, but cannot be. coarse: (height, width) of the latent that the UNet is given instead of the host's.
     """
 
     progress: Progress

@@ -207,10 +207,10 @@ class Session:
         self._note(call, latent)
         if call.is_at_work:
             refuse_checkpointing(unet)
-        if self.kept is not None and call.is_at_work:
-            if call.host is None:
+        if self.kept is not None and call.dilation is not None:
+            if not call.method.weak_rows_differ(call.dilation):
                 self.kept.forget()
-            elif self.kept.next_call(call.progress, call.host, latent.shape):
+            elif call.host is not None and self.kept.next_call(call.progress, call.host, latent.shape):
                 call = call.without_weak_rows()
         self._current.value = call
         if call.coarse is not None and self._coarse is not None:

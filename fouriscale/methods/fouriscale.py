@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..errors import SettingsError
 from ..filters.lowpass import FilterSpec, Kind, filters_alike
 from ..maths import schedule, sizes
 from ..maths.schedule import Progress
@@ -46,10 +45,6 @@ class FouriScale(Method):
         strong = own if settings.stopband_strong is None else settings.stopband_strong
         weak = own if settings.stopband_weak is None else settings.stopband_weak
         layers = frame.structure.select(settings.layers, frame.family)
-        if not layers:
-            count = len(frame.structure.convs)
-            allowed = f"layers that this UNet has: none of its {count} convolutions is among these"
-            raise SettingsError("layers", settings.layers, allowed)
         return cls(
             frame, layers, *window(frame, settings), (strong, weak),
             WEAK_DIVISOR[frame.family], settings.filter, settings.guidance, settings.fast, settings.amp_guidance,

@@ -6,6 +6,7 @@ import dataclasses
 
 import torch
 
+from ..errors import SettingsError
 from ..filters.freeu import PUBLISHED, FreeU
 from ..maths import sizes
 from ..maths.sizes import Size
@@ -48,6 +49,9 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
 def _at(structure: Structure, size: Size, settings: Settings) -> Plan:
     """The plan of one size: without a coarse start, its cost not yet estimated."""
     family = structure.family if settings.family == "auto" else settings.family
+    if not structure.select(settings.layers, family):
+        allowed = f"layers that this UNet has: none of its {len(structure.convs)} convolutions is among these"
+        raise SettingsError("layers", settings.layers, allowed)
     frame = frame_of(structure, family, size, settings)
     method = method_class(settings.method).decide(frame, settings)
     reason = nothing_to_do(frame, settings) or method.reason
