@@ -1,4 +1,4 @@
-# `make demo` makes pictures, `make test` checks everything; each sets up its own .venv in a fresh clone.
+# `make demo` makes pictures, `make ui` opens a page, `make test` checks everything; each sets up .venv in a fresh clone.
 PYTHON ?= python3
 # Where to look for the small CPU build of torch first; pip goes on without it if it cannot be reached.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -8,10 +8,15 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 WORKERS ?= logical
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo ui test lint clean
 
 demo: .venv/run.stamp
 	$(BIN)/fouriscale demo --out outputs/demo
+
+# Options of `fouriscale ui`: make ui UI="--port 8000 --model DIR"
+UI ?=
+ui: .venv/ui.stamp
+	$(BIN)/fouriscale ui $(UI)
 
 test: .venv/dev.stamp lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup $(PYTEST_ARGS)
@@ -29,6 +34,10 @@ lint: .venv/dev.stamp
 .venv/run.stamp: .venv/torch.stamp requirements/run.txt pyproject.toml
 	$(PIP) -r requirements/run.txt
 	$(PIP) --no-deps --editable .
+	@touch $@
+
+.venv/ui.stamp: .venv/run.stamp requirements/ui.txt
+	$(PIP) -r requirements/ui.txt
 	@touch $@
 
 .venv/dev.stamp: .venv/run.stamp requirements/dev.txt requirements/dev-no-deps.txt requirements/gradio3.txt requirements/gradio4.txt

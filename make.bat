@@ -1,5 +1,5 @@
 @echo off
-rem The Windows twin of the Makefile: "make demo" and "make test".
+rem The Windows twin of the Makefile: "make demo", "make ui" and "make test".
 if not exist .venv\Scripts\python.exe py -3 -m venv .venv || exit /b 1
 set PIP=.venv\Scripts\python -m pip install --quiet --disable-pip-version-check
 if "%TORCH_INDEX%"=="" set TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -7,9 +7,14 @@ if "%TORCH_INDEX%"=="" set TORCH_INDEX=https://download.pytorch.org/whl/cpu
 %PIP% -r requirements\run.txt || exit /b 1
 %PIP% --no-deps --editable . || exit /b 1
 if "%1"=="demo" .venv\Scripts\fouriscale demo --out outputs\demo & exit /b
+if "%1"=="ui" goto ui
 if "%1"=="test" goto test
-echo usage: make demo ^| make test
+echo usage: make demo ^| make ui ^| make test
 exit /b 2
+:ui
+%PIP% -r requirements\ui.txt || exit /b 1
+.venv\Scripts\fouriscale ui
+exit /b
 :test
 %PIP% -r requirements\dev.txt || exit /b 1
 %PIP% --no-deps -r requirements\dev-no-deps.txt || exit /b 1

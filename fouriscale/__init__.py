@@ -6,11 +6,17 @@ with fs.attach(unet, plan, rows=("uncond", "cond")):
     eps = unet(x, t, encoder_hidden_states=context).sample
 """
 
-from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
-from .planning import plan, plan_family
-from .plans import Plan
-from .session import Session, attach
-from .settings import Settings
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
+    from .planning import plan, plan_family
+    from .plans import Plan
+    from .session import Session, attach
+    from .settings import Settings
 
 __version__ = "0.2.0"
 
@@ -18,3 +24,16 @@ __all__ = [
     "FouriScaleError", "Plan", "RowsError", "Session", "Settings", "SettingsError", "UnsupportedModelError",
     "attach", "plan", "plan_family",
 ]  # fmt: skip
+_HOMES = {
+    "FouriScaleError": "errors", "RowsError": "errors", "SettingsError": "errors", "UnsupportedModelError": "errors",
+    "plan": "planning", "plan_family": "planning", "Plan": "plans", "Session": "session", "attach": "session",
+    "Settings": "settings",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is: torch takes seconds, in which the command has to bear an interrupt."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return found

@@ -1,73 +1,137 @@
-"""Settings as the WebUI writes them into a picture: "Key: value" pairs, prefixed, non-defaults only."""
+"""Settings as text in a picture: "Key: value" pairs, prefixed. One table of keys, one writer and one reader for the
+command and the WebUI, whose controls are what every text has to be restored to.
+
+A text names either a preset, with the switches that differ from it, or the preset "Custom" with all values. Start and
+stop are written as the numbers that they came to, since the controls have no "as the model wants it" for them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .errors import SettingsError
+from .maths.sizes import Size
+from .plans import Plan
+from .presets import AUTO, AUTO_SETTINGS, Preset, choose, find
 from .settings import Settings
 
 PREFIX = "FouriScale"
-_KEYS = {
-    "family": "family",
-    "start": "start",
-    "stop": "stop",
-    "base": "base",
-    "dilation": "dilation",
-    "layers": "layers",
-    "guidance": "guidance",
-    "filter": "filter",
-    "stopband_strong": "strong stop-band",
-    "stopband_weak": "weak stop-band",
-    "amp_guidance": "amp guidance",
-    "freeu": "FreeU",
-    "method": "method",
-    "fast": "fast",
-    "rounding": "rounding",
+CUSTOM = "Custom"
+# Names of what is written, in the order in which it is, and their keys. `family` is the engine's alone; `enabled`,
+# `preset`, `passes` and `size_conditioning` are no settings of the engine. Low memory does not change the picture.
+KEYS = {
+    "enabled": PREFIX,
+    "preset": f"{PREFIX} preset",
+    "passes": f"{PREFIX} pass",
+    "family": f"{PREFIX} family",
+    "layers": f"{PREFIX} layers",
+    "guidance": f"{PREFIX} guidance",
+    "filter": f"{PREFIX} filter",
+    "size_conditioning": f"{PREFIX} size conditioning",
+    "start": f"{PREFIX} start",
+    "stop": f"{PREFIX} stop",
+    "dilation": f"{PREFIX} dilation",
+    "base": f"{PREFIX} base",
+    "stopband_strong": f"{PREFIX} strong stop-band",
+    "stopband_weak": f"{PREFIX} weak stop-band",
+    "amp_guidance": f"{PREFIX} amp guidance",
+    "freeu": f"{PREFIX} FreeU",
+    "method": f"{PREFIX} method",
+    "fast": f"{PREFIX} fast",
+    "rounding": f"{PREFIX} rounding",
 }
-_UNSEEN = ("low_memory",)  # does not change the picture
+# Count beside any preset, where they differ from their defaults; the other settings count with "Custom" alone.
+SWITCHES = ("layers", "guidance", "filter", "amp_guidance", "freeu", "method", "fast")
+VALUES = ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak", "rounding")
+_ABSENT = {**Settings().to_dict(), "rounding": AUTO_SETTINGS.rounding}  # what a setting is that a text does not name
 
 
-def to_fields(settings: Settings, preset: str | None = None) -> dict[str, str]:
-    """The pairs to write for a run in which FouriScale was at work. The bare key says that it was."""
-    fields = {PREFIX: "True"}
-    if preset is not None:
-        fields[f"{PREFIX} preset"] = preset
-    for name, value in settings.non_defaults().items():
-        if name in _UNSEEN or (name == "rounding" and preset == "Auto"):  # what Auto does is said by its name
-            continue
-        fields[f"{PREFIX} {_KEYS[name]}"] = _text(value)
-    return fields
+def to_fields(plan: Plan, preset: str, own: Settings | None) -> dict[str, Any]:
+    """The pairs to write for a run in which FouriScale was at work. The bare key says that it was.
 
-
-def _text(value: Any) -> str:
-    if isinstance(value, list):
-        return "x".join(map(_text, value))
-    short = f"{value:g}" if isinstance(value, float) else str(value)
-    return short if not isinstance(value, float) or float(short) == value else repr(value)
-
-
-def from_fields(fields: Mapping[str, str]) -> Settings:
-    """The reverse of `to_fields`; keys that are not FouriScale's are ignored.
-
-    Raises SettingsError for a value that cannot be read.
+    preset: the name of the preset that was chosen, or "Custom". own: what that preset means by itself, None for
+    "Custom". Where its name and the switches cannot say all of `plan.settings`, the text says "Custom".
     """
-    values: dict[str, Any] = {}
-    for name, key in _KEYS.items():
-        text = fields.get(f"{PREFIX} {key}")
-        if text is None and f"{PREFIX} {key}-1" in fields:  # WebUIs split what looks like a size
-            text = f"{fields[f'{PREFIX} {key}-1']}x{fields.get(f'{PREFIX} {key}-2')}"
+    settings = plan.settings
+    if own is not None and _told_by_name(settings, own):
+        values = {name: getattr(settings, name) for name in SWITCHES if getattr(settings, name) != getattr(own, name)}
+        return named_fields(preset, values)
+    stop = plan.stop if settings.stop is None else settings.stop
+    start = min(plan.start if settings.start is None else settings.start, stop)  # a method may have no use for it
+    values = {**settings.to_dict(), "start": start, "stop": stop}
+    return _pairs(CUSTOM, {k: v for k, v in values.items() if k in ("start", "stop") or v != _ABSENT[k]})
+
+
+def named_fields(preset: str, switches: Mapping[str, Any]) -> dict[str, Any]:
+    """The pairs for a preset by its name, with the values of switches that differ from it."""
+    return _pairs(preset, switches)
+
+
+def _told_by_name(settings: Settings, own: Settings) -> bool:
+    """Whether a preset's name and switches tell all. A switch at its default leaves what the preset has."""
+    default = Settings()
+    unsaid = {"low_memory", *(name for name in SWITCHES if getattr(settings, name) != getattr(default, name))}
+    return all(getattr(settings, name) == getattr(own, name) for name in settings.to_dict() if name not in unsaid)
+
+
+def _pairs(preset: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {PREFIX: True}
+    if preset != AUTO:
+        found[KEYS["preset"]] = preset
+    for name, key in KEYS.items():
+        if name in values:
+            value = values[name]
+            found[key] = "x".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return found
+
+
+def read_fields(fields: Mapping[str, Any]) -> dict[str, str]:
+    """What a picture's pairs say, by name, as text; empty where FouriScale was not at work.
+
+    Values beside a preset's name are from pictures of older versions, where they held all that was in effect: with
+    them the preset is "Custom".
+    """
+    found: dict[str, str] = {}
+    for name, key in KEYS.items():
+        text = fields.get(key)
+        if text is None and f"{key}-1" in fields:  # WebUIs split what looks like a size
+            text = f"{fields[f'{key}-1']}x{fields.get(f'{key}-2')}"
         if text is not None:
-            values[name] = _parse(name, text.strip())
-    return Settings.from_dict(values)
+            found[name] = str(text).strip()
+    preset = found.get("preset")
+    if any(name in found for name in ("family", *VALUES)):
+        if preset is None or preset.lower() not in (AUTO.lower(), CUSTOM.lower()):
+            found.setdefault("rounding", Settings().rounding)
+        found["preset"] = CUSTOM
+    return found
+
+
+def from_fields(
+    fields: Mapping[str, Any], family: str = "", size: Size | None = None, presets: Iterable[Preset] | None = None
+) -> Settings:
+    """The settings of the run that wrote `fields`, pairs from a picture's text; others' keys are ignored.
+
+    family, size: of the picture's model and pass, as Auto may mean a preset for them. presets: that names are looked up
+    in, the bundled ones by default. Raises SettingsError for a value that cannot be read and for an unknown preset.
+    """
+    read = read_fields(fields)
+    values = {name: _parse(name, read[name]) for name in ("family", *SWITCHES, *VALUES) if name in read}
+    name = read.get("preset", AUTO)
+    if name.lower() == CUSTOM.lower():
+        return Settings.from_dict({"rounding": _ABSENT["rounding"], **values})
+    chosen = find(name, presets)
+    if chosen is None and size is not None:
+        chosen = choose(family, *size, presets)
+    own = chosen.settings if chosen else AUTO_SETTINGS
+    return own.replace(**{name: value for name, value in values.items() if value != _ABSENT[name]})
 
 
 def _parse(name: str, text: str) -> Any:
     if name == "base":
         sides = text.lower().replace("×", "x").split("x")
-        if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
+        if len(sides) != 2 or not all(s.strip().isdecimal() and len(s) < 10 for s in sides):
             raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
         return (int(sides[0]), int(sides[1]))
     if name in ("guidance", "filter", "fast"):

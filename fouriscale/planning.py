@@ -8,11 +8,12 @@ import torch
 
 from . import scalecrafter
 from .cost import relative_cost
+from .errors import SettingsError
 from .maths import sizes
 from .maths.freeu import PUBLISHED, FreeU
 from .maths.sizes import Size
-from .plan_text import px
-from .plans import Plan, rounding_at
+from .plan_text import METHOD_NAMES, px
+from .plans import Plan, rounding_at, whole_multiple
 from .scalecrafter import Redilation
 from .settings import PLAIN_UP_TO, Settings
 from .unet.structure import Layer, Structure, blueprint_structure, describe
@@ -43,7 +44,7 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
     family = structure.family if settings.family == "auto" else settings.family
     size = (width, height)
     base = _base(structure, family, size, settings)
-    scale = sizes.ceil_scale(size, base)
+    scale = _scale(size, base, settings)
     dilation = _dilation(size, base, scale, settings)
     start, stop = _window(settings, family, dilation)
     layers = structure.select(settings.layers, family)
@@ -52,7 +53,9 @@ def plan_structure(structure: Structure, width: int, height: int, settings: Sett
         base, redilation = _redilation(structure, family, size, base, settings)
         dilation, start, stop = redilation.largest, 0.0 if redilation.progressive else redilation.stop, redilation.stop
         layers = _redilated(structure, settings, redilation, layers)
-    elif settings.method == "attn-entropy":
+    if not layers:
+        raise SettingsError("layers", settings.layers, _layers_allowed(settings, redilation, structure))
+    if settings.method == "attn-entropy":
         start, stop, layers = 1.0, 1.0, ()
     strong = STOPBAND[family] if settings.stopband_strong is None else settings.stopband_strong
     weak = STOPBAND[family] if settings.stopband_weak is None else settings.stopband_weak
@@ -72,11 +75,22 @@ def _ratio(size: Size, base: Size) -> float:
     return max(size[0] / base[0], size[1] / base[1])
 
 
+def _treated_as(size: Size, base: Size, settings: Settings) -> int | None:
+    """The whole multiple of the base that "auto" plans this size as, where it is near enough to one."""
+    by_itself = settings.rounding == "auto" and settings.dilation is None and settings.method == "fouriscale"
+    return whole_multiple(_ratio(size, base)) if by_itself else None
+
+
+def _scale(size: Size, base: Size, settings: Settings) -> int:
+    return _treated_as(size, base, settings) or sizes.ceil_scale(size, base)
+
+
 def _dilation(size: Size, base: Size, scale: int, settings: Settings) -> float:
     if settings.dilation is not None:
         return settings.dilation
     ratio = _ratio(size, base)
-    return ratio if scale > 1 and rounding_at(settings, ratio) != "up" else float(scale)
+    whole = scale == 1 or _treated_as(size, base, settings) is not None or rounding_at(settings, ratio) == "up"
+    return float(scale) if whole else ratio
 
 
 def _redilation(
@@ -102,14 +116,22 @@ def _redilated(
     return touched if settings.layers == "published" else tuple(layer for layer in touched if layer in chosen)
 
 
+def _layers_allowed(settings: Settings, redilation: Redilation | None, structure: Structure) -> str:
+    if redilation is None:
+        return f"layers that this UNet has: none of its {len(structure.convs)} convolutions is among these"
+    return f"layers that {METHOD_NAMES[settings.method]} dilates at this size: none of these is among them"
+
+
 def _base(structure: Structure, family: str, size: Size, settings: Settings) -> Size:
     if settings.base is not None:
         return settings.base
     if family == "sdxl":
         similar = sizes.bucket_of_shape(size, structure.base)
         exact = settings.dilation is None and rounding_at(settings, _ratio(size, similar)) != "up"
-        # The padding that a whole multiple needs is no matter where the ratio itself is the dilation.
-        return similar if exact else sizes.nearest_bucket(size, structure.base)
+        # The padding that a whole multiple needs is no matter where the ratio itself is the dilation, or so near to
+        # a multiple of the training size of this shape that the picture is treated as that multiple.
+        near = _treated_as(size, similar, settings) is not None
+        return similar if exact or near else sizes.nearest_bucket(size, structure.base)
     return (structure.base, structure.base)
 
 

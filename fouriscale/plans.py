@@ -13,7 +13,7 @@ from .maths.schedule import Progress
 from .maths.sizes import Size
 from .plan_text import plan_lines
 from .scalecrafter import Redilation
-from .settings import Settings
+from .settings import WHOLE_WITHIN, Settings
 from .unet.structure import Layer
 
 
@@ -225,6 +225,12 @@ class Plan:
 
     def __str__(self) -> str:
         return "\n".join(plan_lines(self))
+
+
+def whole_multiple(ratio: float) -> int | None:
+    """The whole multiple from 2 on that "auto" plans a picture of `ratio` times the base as, or None between them."""
+    nearest = round(ratio)
+    return nearest if nearest >= 2 and abs(ratio - nearest) <= WHOLE_WITHIN * nearest else None
 
 
 def rounding_at(settings: Settings, ratio: float) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import SettingsError
+from .bounded_yaml import read_yaml
+from .errors import SettingsError, shown
 from .maths.sizes import Size, check_picture_size
 from .settings import FAMILIES, Settings
 
 AUTO = "Auto"
 ANY = "any"
+PACKAGE = Path(__file__).resolve().parent
 # What Auto means where no preset is for the very size: measured to be best between whole multiples (docs/quality.md).
 AUTO_SETTINGS = Settings(rounding="auto")
 _SETTINGS_FIELDS = frozenset(f.name for f in dataclasses.fields(Settings)) - {"family"}
@@ -44,9 +45,8 @@ class Preset:
         return self.family in (family, ANY)
 
 
-def bundled_folder() -> Path:
-    """The folder of the presets that ship with FouriScale, in a checkout or in an installed package."""
-    package = Path(__file__).resolve().parent
+def bundled_folder(package: Path = PACKAGE) -> Path:
+    """The folder of the presets that ship with FouriScale, in an installed package or in a checkout."""
     installed = package / "_presets"  # only there in an installed package, beside which "presets" is anybody's
     return installed if installed.is_dir() else package.parent / "presets"
 
@@ -65,15 +65,21 @@ def load(folders: Iterable[Path] | None = None) -> list[Preset]:
 
 def read_file(path: Path) -> list[Preset]:
     """The presets of one file. Raises SettingsError, naming the file and the field."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(path.name, " ".join(str(error).split()), "a readable YAML file") from None
+    content = read_content(path)
+    return [_preset(path.name, entry, content) for entry in content["presets"]]
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """A preset file as it is written: a mapping whose family and list of presets are there, the rest unchecked.
+
+    Raises SettingsError, naming the file; never anything else.
+    """
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("presets"), list):
         raise SettingsError(path.name, type(content).__name__, "a mapping with the keys family and presets")
     if content.get("family") not in (*FAMILIES, ANY):
         raise SettingsError(f"{path.name}: family", content.get("family"), "one of " + ", ".join((*FAMILIES, ANY)))
-    return [_preset(path.name, entry, content) for entry in content["presets"]]
+    return content
 
 
 def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
@@ -85,7 +91,7 @@ def _preset(file: str, entry: Any, content: dict[str, Any]) -> Preset:
     for key in values:
         if key not in _SETTINGS_FIELDS:
             known = "name, size, run, " + ", ".join(sorted(_SETTINGS_FIELDS))
-            raise SettingsError(f"{where}: {key}", values[key], "unknown field; known are " + known)
+            raise SettingsError(f"{where}: {_text(key)}", values[key], "unknown field; known are " + known)
     try:
         settings = Settings.from_dict(values)
     except SettingsError as error:
@@ -103,10 +109,16 @@ def _run(where: str, run: Any) -> dict[str, Any]:
     for key, value in run.items():
         kinds = _RUN_FIELDS.get(key)
         if kinds is None:
-            raise SettingsError(f"{where}.{key}", value, "unknown field; known are " + ", ".join(_RUN_FIELDS))
+            raise SettingsError(f"{where}.{_text(key)}", value, "unknown field; known are " + ", ".join(_RUN_FIELDS))
         if not isinstance(value, kinds) or isinstance(value, bool):
             raise SettingsError(f"{where}.{key}", value, "a text" if kinds == (str,) else "a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingsError(f"{where}.{key}", value, "a finite number")
     return run
+
+
+def _text(key: object) -> str:
+    return key if isinstance(key, str) else shown(key)
 
 
 def _size(where: str, size: Any) -> Size:

@@ -21,6 +21,7 @@ from .settings import LAYER_SETS, Settings
 from .unet.structure import Structure
 
 PIXELS = 8  # per latent
+LARGEST = 2**20  # bytes; the authors' files have a few thousand
 _SIDES = ("latent_height", "latent_width", "pixel_height", "pixel_width", "base_height", "base_width")
 _NEEDED = ("start_step", "stop_step", "layer_settings", "base_settings", "progressive", "num_inference_steps")
 _WHOLE = {"start_step": 0, "stop_step": 0, "num_inference_steps": 1, "inference_batch_size": 1} | {
@@ -147,16 +148,19 @@ def read(path: str | Path) -> ReferenceConfig:
 def _fields(path: Path) -> dict[str, Entry]:
     """The file's fields, each checked by itself."""
     text = _text("config", path, [path])
-    loader = yaml.SafeLoader(text)
+    found: dict[str, Entry] = {}
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise SettingsError(path.name, text[:40], "a mapping with the fields " + ", ".join(FIELDS))
-        found: dict[str, Entry] = {}
         for key, node in root.value:
-            name, value = key.value, loader.construct_object(node, deep=True)
-            entry = Entry(value, f"{path.name}, line {key.start_mark.line + 1}: {name}")
-            _check(str(name), entry)
+            where = f"{path.name}, line {key.start_mark.line + 1}: "
+            if not (isinstance(key, yaml.ScalarNode) and isinstance(node, yaml.ScalarNode)):
+                raise SettingsError(where + str(key.value)[:40], node.id, "a single value, as all fields have")
+            name = key.value
+            entry = Entry(_value(loader, node), where + name)
+            _check(name, entry)
             if name in found:
                 raise entry.refused("one line; this field is there twice")
             found[name] = entry
@@ -164,9 +168,17 @@ def _fields(path: Path) -> dict[str, Entry]:
         mark = getattr(error, "problem_mark", None)
         where = path.name if mark is None else f"{path.name}, line {mark.line + 1}"
         raise SettingsError(where, getattr(error, "problem", None) or str(error), "readable YAML") from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise SettingsError(path.name, text[:40], "a mapping of names to single values") from None
     return found
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+    """What YAML makes of a value; its text where that has no such value, as in the 13th month."""
+    try:
+        return loader.construct_object(node)
+    except (ValueError, KeyError, OverflowError):
+        return node.value[:40]
 
 
 def _check(name: str, entry: Entry) -> None:
@@ -226,6 +238,8 @@ def _text(where: str, name: Path, tried: list[Path]) -> str:
     """The first of the files `tried` that exists."""
     for path in tried:
         if path.is_file():
+            if path.stat().st_size > LARGEST:
+                raise SettingsError(where, str(name), f"a text file of at most {LARGEST} bytes")
             try:
                 return path.read_text(encoding="utf-8-sig")
             except (OSError, UnicodeDecodeError) as error:

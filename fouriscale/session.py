@@ -15,10 +15,13 @@ from torch.utils.hooks import RemovableHandle
 from .adapter import CallAdapter
 from .maths.cache import FilterCache
 from .maths.schedule import Progress, progress_of_timestep
+from .outcome import Outcome, Verdict, verdict
 from .plans import Plan
 from .unet.attention_hook import EntropyHook
+from .unet.compiled import is_compiling
 from .unet.conv_hook import Call, ConvHook, CurrentCall
 from .unet.freeu_hook import FreeUHook
+from .unet.gradients import refuse_checkpointing
 from .unet.kept_twins import KeptTwins
 from .unet.rows import RowMap, check_labels, join_tensors, map_tensors, select
 from .unet.twins import TwinSharing
@@ -47,11 +50,10 @@ class Session:
     """Hooks on one UNet, by one plan. Made by `attach`; use it as a context manager or call `close`.
 
     rows: labels ("uncond", "cond") of equal chunks of the batch, settable at any time; None: no row gets a weak twin.
+    `label` also says which sample each row is of, where the labels alone do not.
     progress: how far the trajectory is, a fraction or the pair (step, steps); None: from the UNet's own timesteps.
-    history: (progress, dilation) of the latest calls. calls: number of calls in which the method was at work.
+    history: (progress, dilation) of the latest calls. outcome: counts of what happened in the calls.
     kept_twins: in fast mode, what the twins changed in the step before.
-    unamplified: number of calls that amplified or noise-damped guidance could not act on, as cond and uncond were not
-    in one call, or it is not known which belong together.
     """
 
     def __init__(
@@ -64,9 +66,8 @@ class Session:
         self.plan = plan
         self._adapter = adapter or CallAdapter()
         self.progress: Progress | None = None
-        self.calls = 0
         self.history: deque[tuple[Progress, float]] = deque(maxlen=1000)
-        self.unamplified = 0
+        self.outcome = Outcome()
         self.closed = False
         self.rows = rows
         self._unet = unet
@@ -82,6 +83,7 @@ class Session:
         self._without_twins: RowMap | None = None
         self._resting = False
         self._differing = (0.0, True)  # at which dilation twins differ, or do not
+        self._plain_because: str | None = None  # the outcome's count for the call that is under way, if it is plain
 
     @property
     def rows(self) -> tuple[str, ...] | None:
@@ -90,7 +92,33 @@ class Session:
 
     @rows.setter
     def rows(self, labels: Sequence[str] | None) -> None:
-        self._rows = check_labels(labels)
+        self.label(labels)
+
+    def label(self, labels: Sequence[str] | None, samples: Sequence[int | None] | None = None) -> None:
+        """Say what the rows of the coming calls are: labels of equal chunks, and the number of each row's sample.
+
+        samples: one number for each row of the batch, None in it for a row of which it is not known. Without it, the
+        labels say it where they can (`samples_of_chunks`). Rows that are not known to belong together get no amplified
+        or damped guidance. Raises RowsError for bad labels.
+        """
+        self._rows, self._samples = check_labels(labels), None if samples is None else tuple(samples)
+
+    @property
+    def calls(self) -> int:
+        """Number of calls in which the method was at work."""
+        return self.outcome.at_work
+
+    @property
+    def unamplified(self) -> int:
+        """Number of calls that amplified or noise-damped guidance could not act on, as it was not known which cond and
+        uncond rows belong together, or they were not in one call.
+        """
+        return self.outcome.unpaired
+
+    @property
+    def verdict(self) -> Verdict:
+        """What there is to say about the calls until now: whether the method acted, and if not, why."""
+        return verdict(self.outcome, self.plan)
 
     @property
     def hooks(self) -> int:
@@ -119,12 +147,12 @@ class Session:
         for layer in self.plan.layers:
             conv = ConvHook(layer, self.plan, self._current, self._filters)
             self._convs.append(conv)
-            keep(conv.attach(unet.get_submodule(layer.path)))  # type: ignore[arg-type]
+            keep(conv.attach(unet.get_submodule(layer.path)))
         if self.plan.freeu is not None:
             for path, backbone in self.plan.up_resnets:
                 factors = self.plan.freeu.factors(backbone)
                 if factors is not None:
-                    keep(FreeUHook(backbone, *factors).attach(unet.get_submodule(path)))
+                    keep(FreeUHook(self._current, backbone, *factors).attach(unet.get_submodule(path)))
         if self.plan.doubled is not None:
             for path in self.plan.shared:
                 keep(TwinSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
@@ -136,6 +164,8 @@ class Session:
                     keep(TwinSharing(self._current, is_stage=False).attach(module))
             if self.plan.settings.method == "attn-entropy":
                 keep(EntropyHook(self._current, self.plan.area_ratio).attach(unet.get_submodule(f"{path}.to_q")))
+        by_attention = self.plan.settings.method == "attn-entropy"
+        self.outcome.hooks = len(self.plan.attention) if by_attention else len(self._convs)
 
     def _detach(self) -> None:
         self._reset()
@@ -174,6 +204,8 @@ class Session:
 
     def _reset(self) -> None:
         self._current.value = None
+        self._current.ran.clear()
+        self._plain_because = None
         self._amplified = None
         self._later = None
         self._without_twins = None
@@ -181,22 +213,41 @@ class Session:
             conv.restore()
 
     def _before(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if is_compiling():
+            # Nothing is done, and this line becomes part of the compiled code: it counts each of its calls.
+            self.outcome.compiled += 1
+            return None
         if self._later is not None and self._later.running:
             return None
         self._reset()
         args, kwargs = self._adapter.before(self, args, kwargs)
-        sample = args[0] if args else kwargs["sample"] if "sample" in kwargs else kwargs["x"]
+        sample = latent_of(args, kwargs)
         progress = self._progress(args, kwargs)
         dilation = self.plan.dilation_at(progress)
         self.history.append((progress, dilation))
-        if dilation <= 1.0 or not self._fits(sample):
+        if self.outcome.first is None:
+            self.outcome.first = progress
+        fits = self.is_planned(sample)
+        if not fits and (dilation > 1.0 or self.plan.freeu is not None):
+            self._warn(sample)
+        if not fits or dilation <= 1.0:
+            self._current.value = Call(1.0, None) if fits else None
+            self._plain_because = "beyond" if dilation <= 1.0 else "other_size"
             return args, kwargs
+        return self._dilated(sample, progress, dilation, args, kwargs)
+
+    def _dilated(
+        self, sample: torch.Tensor, progress: Progress, dilation: float, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Begin a call in which the method is at work: the arguments with twins, where rows have some."""
+        refuse_checkpointing(self._unet)
         doubled = self.plan.doubled
-        labelled = None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond")
+        labelled = (
+            None if self._rows is None else RowMap.of(self._rows, sample.shape[0], doubled or "cond", self._samples)
+        )
         self._amplified = labelled if self._amplifies(progress, labelled) else None
-        self.calls += 1
         if doubled == "uncond" and (labelled is None or not labelled.is_paired):
-            self.unamplified += labelled is None or bool(labelled.cond)
+            self.outcome.unpaired += labelled is None or bool(labelled.cond)
             labelled = None
         if doubled is None or labelled is None or not labelled.sources or not self._twins_differ(dilation):
             self._current.value = Call(dilation, None)
@@ -240,16 +291,20 @@ class Session:
             return False
         if labelled is not None and labelled.is_paired:
             return True
-        self.unamplified += labelled is None or bool(labelled.cond)
+        self.outcome.unpaired += labelled is None or bool(labelled.cond)
         return False
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
-        if self._later is not None and self._later.running:
+        if is_compiling() or (self._later is not None and self._later.running):
             return None
         call, amplified, later, without = self._current.value, self._amplified, self._later, self._without_twins
-        if call is None or output is None:  # None: the forward raised
+        why = self._plain_because
+        if output is not None and why is not None:
+            setattr(self.outcome, why, getattr(self.outcome, why) + 1)
+        if call is None or output is None or why is not None:  # output None: the forward raised
             self._reset()
             return None
+        reached = self.outcome.count_hooks_that_ran(len(self._current.ran))
         rows = call.rows
         if later is not None:
             later.running = True
@@ -260,6 +315,8 @@ class Session:
                 self._reset()
             rows = later.rows
         self._reset()
+        if not reached:  # no hook ran: the twins are their rows, and the picture stays plain
+            return output if rows is None else map_tensors(output, rows.total, lambda x: x[: rows.batch])
         if rows is not None:
             if self.kept_twins is not None:
                 self.kept_twins.keep(output, rows)
@@ -279,16 +336,25 @@ class Session:
             timestep = timestep.flatten()[0].item()
         return progress_of_timestep(timestep)
 
-    def _fits(self, sample: torch.Tensor) -> bool:
+    def is_planned(self, sample: torch.Tensor) -> bool:
+        """Whether a latent has the size that was planned for; calls with another are left plain."""
         width, height = self.plan.size
-        if tuple(sample.shape[-2:]) == (height // 8, width // 8):
-            return True
+        return tuple(sample.shape[-2:]) == (height // 8, width // 8)
+
+    def _warn(self, sample: torch.Tensor) -> None:
+        width, height = self.plan.size
+        self.outcome.size = 8 * sample.shape[-1], 8 * sample.shape[-2]
         warnings.warn(
             f"FouriScale was planned for {width}×{height} pixels but the UNet was called with a latent of "
             f"{sample.shape[-1]}×{sample.shape[-2]} ({8 * sample.shape[-1]}×{8 * sample.shape[-2]} pixels): left plain",
-            stacklevel=2,
+            stacklevel=3,
         )
-        return False
+
+
+def latent_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
+    """The latent (rows, channels, height, width) that a UNet of either naming is called with."""
+    sample: torch.Tensor = args[0] if args else kwargs["sample"] if "sample" in kwargs else kwargs["x"]
+    return sample
 
 
 def session_on(unet: torch.nn.Module) -> Session | None:

@@ -13,6 +13,9 @@ FAMILIES = ("sd15", "sd21", "sdxl")
 LAYER_SETS = ("published", "down+mid", "mid")
 ROUNDINGS = ("up", "exact", "down", "auto")
 PLAIN_UP_TO = 1.1  # ratio of a side to the base's side that a model bears without help
+# By rounding "auto" a picture whose ratio is as near as this to a whole number from 2 on is planned as that multiple:
+# the ways on both sides of the change differ least there (docs/quality.md).
+WHOLE_WITHIN = 0.05
 METHODS = ("fouriscale", "scalecrafter", "attn-entropy")
 
 
@@ -22,7 +25,8 @@ class Settings:
 
     family: "auto" (recognised by the UNet's structure), "sd15", "sd21" or "sdxl".
     start, stop: fractions of the trajectory in [0, 1]. Full dilation until `start`, then annealed linearly; from `stop`
-        on the UNet is plain (paper, section 3.4 and supplement). Their order must be start ≤ stop.
+        on the UNet is plain (paper, section 3.4 and supplement). Their order must be start ≤ stop, but a stop of 0
+        switches the method off whatever start is.
     base: (width, height) in pixels that the model was trained at, multiples of 8; overrides recognition and buckets.
     dilation: overrides the dilation at the start, a number in [1, 16]; 1 switches the method off.
     layers: "published", "down+mid" or "mid", or a comma-separated list of canonical names, each may hold ``*``.
@@ -39,7 +43,8 @@ class Settings:
     rounding: what to do where the picture is no whole multiple of the base. "up": the next whole dilation, as the
         authors do. "exact": the very ratio; the input of a convolution is enlarged until the next larger dilation fits,
         and its output reduced again. "down": the same with the next smaller dilation on a reduced input. "auto": plain
-        up to `PLAIN_UP_TO` times the side, "down" below 2, "up" beyond (docs/quality.md).
+        up to `PLAIN_UP_TO` times the side, a whole multiple from 2 on near one, else "down" below 2 and "up" beyond
+        (docs/quality.md).
 
     Raises SettingsError on construction.
     """
@@ -71,7 +76,7 @@ class Settings:
             object.__setattr__(self, "amp_guidance", 1.0)
         self._number("amp_guidance", 1.0, 10.0)
         object.__setattr__(self, "freeu", _checked_freeu(self.freeu))
-        if self.start is not None and self.stop is not None and self.start > self.stop:
+        if self.start is not None and self.stop and self.start > self.stop:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
         if self.method not in METHODS:
             raise SettingsError("method", self.method, "one of " + ", ".join(METHODS))

@@ -1,4 +1,6 @@
-/* Refreshes the accordion's headline when the checkpoint changes: gradio cannot listen across the settings bar. */
+/* Refreshes the accordion's headline and the names of the presets: when the page has loaded, when the checkpoint
+   changes, as gradio cannot listen across the settings bar, and when the tab does: a preset may have been saved in the
+   other one. */
 (function () {
     "use strict";
 
@@ -12,6 +14,7 @@
     let checkpoint = null;
     onUiLoaded(function () {
         refresh();
+        if (typeof onUiTabChange === "function") onUiTabChange(refresh);
         onOptionsChanged(function () {
             const now = opts.sd_checkpoint_hash || opts.sd_model_checkpoint;
             if (now !== checkpoint) {

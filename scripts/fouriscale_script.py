@@ -6,12 +6,14 @@ import gradio as gr
 from modules import script_callbacks, scripts, sd_models, shared
 from modules.ui_components import InputAccordion
 
+from fouriscale.hosts.webui import and_parts
 from fouriscale.webui import options, panel
-from fouriscale.webui.api import add_routes
+from fouriscale.webui.api import add_routes, serves_api
 from fouriscale.webui.args import TITLE
 from fouriscale.webui.axes import add_axes, find_xyz_module
 from fouriscale.webui.infotext import LABELS
-from fouriscale.webui.run import Report, begin, remove_leftovers, run_of
+from fouriscale.webui.report import Report
+from fouriscale.webui.run import begin, remove_leftovers, run_of
 
 REPORT = Report()
 
@@ -26,12 +28,27 @@ def current_model():
     return sd_models.model_data.sd_model
 
 
+# What the header follows besides width and height: a tab's elements, and what they are in `Page`.
+ELEMENTS = {
+    "txt2img_hr-checkbox": "enable_hr",  # the value of an InputAccordion is a checkbox of its own
+    "txt2img_hr_scale": "hr_scale",
+    "txt2img_hr_resize_x": "hr_resize_x",
+    "txt2img_hr_resize_y": "hr_resize_y",
+    "txt2img_denoising_strength": "denoising_strength",
+    "img2img_denoising_strength": "denoising_strength",
+    "img2img_scale": "resize_by",
+}
+TABS = ("img2img_tab_resize_to", "img2img_tab_resize_by")
+
+
 class FouriScaleScript(scripts.Script):
-    """One per tab. Keeps only the tab's width and height components, for the headline."""
+    """One per tab. Keeps only those of the tab's own components that the headline follows."""
 
     def __init__(self):
         super().__init__()
         self._size_inputs = {}
+        self._page_inputs = {}
+        self._resize_tabs = {}
 
     def title(self):
         """The key of the script in API requests."""
@@ -42,8 +59,12 @@ class FouriScaleScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def after_component(self, component, **kwargs):
-        """Remember the size sliders, which the page makes before the scripts' panels."""
+        """Remember what decides about size and passes, which the page makes before the scripts' panels."""
         name = str(kwargs.get("elem_id") or "")
+        if name in TABS and self.is_img2img:
+            self._resize_tabs[name] = component
+        if name in ELEMENTS and name.startswith("img2img") == bool(self.is_img2img):
+            self._page_inputs[ELEMENTS[name]] = component
         for side in ("width", "height"):
             if name == f"{'img2img' if self.is_img2img else 'txt2img'}_{side}":
                 self._size_inputs[side] = component
@@ -58,9 +79,13 @@ class FouriScaleScript(scripts.Script):
             user_folder=lambda: options.user_folder(shared),
             default_preset=options.default_preset(shared),
             size_inputs=sizes if None not in sizes else None,
+            page_inputs=dict(self._page_inputs),
+            resize_by_tabs=tuple(self._resize_tabs[t] for t in TABS) if len(self._resize_tabs) == len(TABS) else None,
         )
         controls = panel.build("img2img" if is_img2img else "txt2img", host).controls
-        controls[0].do_not_save_to_config = True
+        # The host would remember them in ui-config.json, over the settings page and over "off" at each start.
+        for control in controls[:2]:
+            control.do_not_save_to_config = True
         self.infotext_fields = panel.paste_fields(controls)
         self.paste_field_names = list(LABELS.values())
         return controls
@@ -76,10 +101,10 @@ class FouriScaleScript(scripts.Script):
             run.before_pass(kwargs["x"].shape)
 
     def postprocess_batch(self, p, *args, **kwargs):
-        """The pass is over, also after an interrupt."""
+        """All passes of a batch are over, also after an interrupt."""
         run = run_of(p)
         if run is not None:
-            run.end_pass()
+            run.end_batch()
 
     def postprocess(self, p, processed, *args):
         """The generation is over."""
@@ -97,7 +122,7 @@ def on_denoiser(params):
     cond = params.text_cond
     if isinstance(cond, dict):
         cond = cond["crossattn"]
-    run.denoiser_call(len(cond), len(params.x))
+    run.denoiser_call(len(cond), len(params.x), and_parts(params.denoiser))
 
 
 def on_unload():
@@ -110,8 +135,9 @@ def on_unload():
 
 
 def on_app_started(_demo: gr.Blocks | None, app):
-    """Add the API routes."""
-    add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
+    """Add the API routes where the host has an API."""
+    if serves_api(shared.cmd_opts):
+        add_routes(app, current_environment, current_model, getattr(shared.cmd_opts, "api_auth", None))
 
 
 def preset_names():

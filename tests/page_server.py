@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from PIL import Image
 
-from fouriscale.webui.page import build_page
+from fouriscale.webui.page import build_page, serve
 
 
 class Resnet(torch.nn.Module):
@@ -79,4 +79,4 @@ def make(prompt, negative, width, height, steps, cfg, seed, settings, preset, on
 if __name__ == "__main__":
     folder = Path(tempfile.mkdtemp())
     page = build_page(Skeleton(), make, folder, 512, "hamburger", 4, 7.0)
-    page.queue().launch(server_name="127.0.0.1", server_port=int(sys.argv[1]), share=False, quiet=True)
+    serve(page, "127.0.0.1", int(sys.argv[1]), quiet=True)

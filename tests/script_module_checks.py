@@ -5,6 +5,8 @@ Nothing here may need diffusers: it cannot be imported beside the packages that 
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +20,11 @@ import gradio as gr
 from fouriscale import Settings
 from fouriscale.presets import load
 from fouriscale.settings import LAYER_SETS
-from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
+from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse, resolve
 from fouriscale.webui.infotext import LABELS
+from fouriscale.webui.page import build_page
 from fouriscale.webui.panel import PanelHost, build
-from fouriscale.webui.user_presets import save
+from fouriscale.webui.user_presets import load_all, save
 from page_server import Skeleton
 from webui_standin import EVENTS, Host
 
@@ -161,7 +164,6 @@ def test_pasting_is_bound(host: Host) -> None:
         values = {name: read(pairs) for name, (_, read) in zip(LABELS, script.infotext_fields, strict=True)}
         assert (values["enabled"], values["start"], values["stop"]) == (True, 0.5, 0.6)
         assert script.paste_field_names == list(LABELS.values())
-        assert controls[tab][0].do_not_save_to_config is True
 
 
 def test_without_size_sliders(host: Host) -> None:
@@ -195,14 +197,76 @@ def test_settings_page(host: Host, tmp_path: Path) -> None:
     assert choices == ["Auto", *(p.name for p in load()), "Mine", "Custom"]
 
 
+def start(host: Host, remembered: dict[str, Any]) -> dict[str, Any]:
+    """What the controls begin with. As the hosts: values in ui-config.json win, and absent ones are written there.
+
+    A component that is not to be saved keeps its own value; it is told here all the same.
+    """
+    _, _, controls, _ = page(host)
+    shown = {}
+    for tab in TABS:
+        for control in controls[tab]:
+            key = f"{tab}/{control.label}"
+            kept = not getattr(control, "do_not_save_to_config", False)
+            shown[key] = remembered.get(key, control.value) if kept else control.value
+    return shown
+
+
+def test_switched_off_at_each_start(host: Host) -> None:
+    assert start(host, {f"{tab}/FouriScale": True for tab in TABS})["txt2img/FouriScale"] is False
+    assert start(host, {"txt2img/FouriScale start": 0.5})["txt2img/FouriScale start"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("chosen", "shown"),
     [("SDXL 2048x2048", "SDXL 2048x2048"), ("Custom", "Custom"), ("deleted since", "Auto"), (None, "Auto")],
 )
 def test_default_preset(host: Host, chosen: str | None, shown: str) -> None:
+    remembered = start(host, {})  # the first start writes ui-config.json
     host.options["fouriscale_default_preset"] = chosen
+    assert start(host, remembered)["img2img/FouriScale preset"] == shown
     _, _, controls, _ = page(host)
     assert controls["img2img"][1].value == shown
+
+
+class Elements:
+    """The tab's other elements that decide about passes, made as the hosts make them."""
+
+    def __init__(self, script: Any, tab: str):
+        made = {"denoising_strength": gr.Slider(0, 1, value=0.3)}
+        if tab == "txt2img":
+            made |= {"hr-checkbox": gr.Checkbox(False), "hr_scale": gr.Slider(1, 4, value=2)}
+            made |= {"hr_resize_x": gr.Slider(0, 2048, value=0), "hr_resize_y": gr.Slider(0, 2048, value=0)}
+        else:
+            with gr.Tabs():
+                made |= {"tab_resize_to": gr.Tab("to"), "tab_resize_by": gr.Tab("by")}
+            made["scale"] = gr.Slider(0, 4, value=1)
+        for name, component in made.items():
+            script.after_component(component, elem_id=f"{tab}_{name}")
+            script.after_component(gr.Button(), elem_id=f"other_{name}")
+
+
+@pytest.mark.parametrize("tab", TABS)
+def test_headline_follows_the_tabs_other_elements(host: Host, tab: str) -> None:
+    with gr.Blocks() as blocks:
+        script = host.module.FouriScaleScript()
+        script.is_img2img = tab == "img2img"
+        for side in ("width", "height"):
+            script.after_component(gr.Slider(64, 2048, value=512), elem_id=f"{tab}_{side}")
+        Elements(script, tab)
+        controls = [control.value for control in script.ui(script.is_img2img)]
+    controls[0] = True
+    texts = function(blocks, "texts")
+    if tab == "txt2img":
+        assert "nothing to do" in texts(*controls, 512, 512, 0.7, False, 2, 0, 0)[0]
+        both = texts(*controls, 512, 512, 0.7, True, 2, 0, 0)[0]
+        assert "hires pass SD 1.5 1024×1024: dilation 2" in both
+        assert "denoising strength 0.1" in texts(*controls, 512, 512, 0.1, True, 2, 0, 0)[0]
+        assert "hires pass SD 1.5 2048×1536" in texts(*controls, 512, 512, 0.7, True, 2, 2048, 1536)[0]
+    else:
+        assert "SD 1.5 1024×1024: dilation 2" in texts(*controls, 1024, 1024, 0.7, 2.0, False)[0]
+        assert "denoising strength 0.2" in texts(*controls, 1024, 1024, 0.2, 2.0, False)[0]
+        assert "resize by = 2.0" in texts(*controls, 1024, 1024, 0.7, 2.0, True)[0]
 
 
 # --- what the page does ----------------------------------------------------------------------------------------------
@@ -217,11 +281,14 @@ def test_headline(host: Host) -> None:
 
     values = [control.value for control in controls["txt2img"]]
     assert texts(*values, 1024, 1024)[1].startswith("<img ")
-    assert texts(*values, 1024, 1001)[1] == ""
+    assert "Off. When on: SD 1.5 1024×1024: dilation 2" in text(*values, 1024, 1024)
+    values[0] = True
+    assert "Off" not in text(*values, 1024, 1024)
+    assert texts(*values, 1024, 1)[1] == ""
     assert "SD 1.5 1024×1024: dilation 2 over 512×512, about " in text(*values, 1024, 1024)
     assert "SD 1.5 512×512: nothing to do, 512×512 is not larger" in text(*values, 512, 512)
-    assert "height = 1001 is not allowed" in text(*values, 1024, 1001)
-    assert "NoneType" in text(*values, 1024, None)  # a size field that was emptied
+    assert "SD 1.5 1024×1000: dilation 2" in text(*values, 1024, 1001)  # as the host draws it
+    assert "height = None is not allowed" in text(*values, 1024, None)  # a size field that was emptied
     values[1] = "<b>no such</b>"
     assert "&lt;b&gt;no such&lt;/b&gt;" in text(*values, 1024, 1024)
     values[1] = "Auto"
@@ -236,50 +303,133 @@ def changes(update: Any) -> dict[str, Any]:
     return dict(update) if isinstance(update, dict) else vars(update)
 
 
+def said_and(update: Any) -> tuple[str, dict[str, Any]]:
+    """The message of an answer of the preset buttons, and what becomes of the dropdown."""
+    choice, message, *_ = update
+    return message, changes(choice)
+
+
 def test_saving_and_deleting_a_preset(host: Host, tmp_path: Path) -> None:
     blocks, _, controls, _ = page(host)
     saving, deleting = function(blocks, "save_preset"), function(blocks, "delete_preset")
     values = [control.value for control in controls["txt2img"]]
-    values[FIELDS.index("start")] = 0.35
-    update, message = saving("My <castle>", *values, 1024, 1024)
+    values[1], values[FIELDS.index("start")] = "Custom", 0.35
+    message, _ = said_and(saving("My <castle>", *values, 1024, 1024))
     assert "&lt;castle&gt;" in message
     assert list(tmp_path.iterdir()) == []
-    update, message = saving(" My castle ", *values, 1024, 1024)
+    message, dropdown = said_and(saving(" My castle ", *values, 1024, 1024))
     assert message == "saved My castle"
-    assert changes(update)["value"] == "My castle"
+    assert dropdown["value"] == "My castle"
     assert (tmp_path / "My castle.yaml").is_file()
-    answer, _ = saving("Auto", *values, 1024, 1024)
-    assert "value" not in changes(answer)
+    assert "value" not in said_and(saving("Auto", *values, 1024, 1024))[1]
     for width in (None, "wide", 1001):
-        _, message = saving("Another", *values, width, 1024)
-        assert "saved" not in message
+        assert "saved" not in said_and(saving("Another", *values, width, 1024))[0]
     host.load(None)
-    _, message = saving("Another", *values, 1024, 1024)
-    assert "has no UNet" in message
+    assert "no model is loaded yet" in said_and(saving("Another", *values, 1024, 1024))[0]
     assert len(list(tmp_path.iterdir())) == 1
     for name in (None, "", "Auto", "SDXL 2048x2048", "../My castle"):
-        _, message = deleting(name)
-        assert "is not allowed" in message
-    update, message = deleting("My castle")
-    assert (message, changes(update)["value"]) == ("deleted My castle", "Auto")
+        assert "is not allowed" in said_and(deleting(name))[0]
+    message, dropdown = said_and(deleting("My castle"))
+    assert (message, dropdown["value"]) == ("deleted My castle", "Auto")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overwriting_asks(host: Host, tmp_path: Path) -> None:
+    blocks, _, controls, _ = page(host)
+    saving, replacing = function(blocks, "save_preset"), function(blocks, "replace_preset")
+    text = "# ours\nfamily: sd15\npresets:\n- {name: Mine, size: [512, 512]}\n- {name: Other, size: [512, 512]}\n"
+    (tmp_path / "team.yaml").write_text(text, encoding="utf-8")
+    values = [control.value for control in controls["txt2img"]]
+    _, message, button, asked = saving("mi-ne", *values, 1024, 1024)
+    assert message == "Mine is there already, in team.yaml. Replace it, and team.yaml loses its comments?"
+    assert (changes(button)["visible"], asked) == (True, "mi-ne")
+    assert (tmp_path / "team.yaml").read_text(encoding="utf-8") == text
+    _, message, button, asked = replacing(asked, "Other", *values, 1024, 1024)  # the name was changed in between
+    assert message.startswith("Other is there already")
+    assert (tmp_path / "team.yaml").read_text(encoding="utf-8") == text
+    choice, message, button, asked = replacing(asked, "Other", *values, 1024, 1024)
+    assert (message, changes(button)["visible"], asked) == ("replaced Other", False, "")
+    assert changes(choice)["value"] == "Other"
+    presets = {p.name: p.size for p in load_all(tmp_path)[0][len(load()) :]}
+    assert presets == {"Mine": (512, 512), "Other": (1024, 1024)}
+
+
+def test_what_is_saved_is_what_a_run_would_use(host: Host, tmp_path: Path) -> None:
+    blocks, _, controls, _ = page(host)
+    saving = function(blocks, "save_preset")
+    values = [control.value for control in controls["txt2img"]]
+    values[FIELDS.index("start")] = 0.55  # of the group that does not count with a preset
+    values[FIELDS.index("base")] = "not a size"
+    values[FIELDS.index("layers")] = "mid"
+    for name, preset in (("From auto", "Auto"), ("From a preset", "SD 1.5 1024x1024")):
+        values[1] = preset
+        assert said_and(saving(name, *values, 1024, 1536))[0] == f"saved {name}"
+        wanted, _ = resolve(parse(values), "sd15", 1024, 1536, load())
+        saved = next(p for p in load_all(tmp_path)[0] if p.name == name)
+        assert saved.settings == wanted
+        assert saved.settings.start != 0.55
+        assert (saved.settings.layers, saved.size) == ("mid", (1024, 1536))
+
+
+def test_presets_of_the_other_tab(host: Host) -> None:
+    """Whoever renews the names sees what was saved meanwhile: the button, the other tab, a page that loads again."""
+    blocks, _, controls, _ = page(host)
+    values = [control.value for control in controls["txt2img"]]
+    function(blocks, "save_preset", 0)("Mine", *values, 1024, 1024)
+    for index in range(len(TABS) * 2):  # a button that is seen and one that the page's script presses, in each tab
+        update = changes(function(blocks, "names_now", index)())
+        names = [choice[0] if isinstance(choice, tuple) else choice for choice in update["choices"]]
+        assert names == ["Auto", *(p.name for p in load()), "Mine", "Custom"]
+        assert "value" not in update
 
 
 def test_size_from_the_preset(host: Host) -> None:
     blocks, _, _, _ = page(host)
     size_of = function(blocks, "size_of", 1)
-    assert size_of("SD 1.5 2048x1024") == (2048, 1024)
-    for name in ("Auto", "Custom", "no such preset", ""):
-        assert all("value" not in changes(update) for update in size_of(name))
+    assert size_of("SD 1.5 2048x1024") == (2048, 1024, "")
+    for name, said in (
+        ("Auto", "Auto has no size of its own"), ("Custom", "Custom has no size of its own"),
+        ("Detail", "Detail has no size of its own"), ("no <such> preset", "no &lt;such&gt; preset"),
+        ("", "preset = "), (None, "preset = "),
+    ):  # fmt: skip
+        *updates, message = size_of(name)
+        assert all("value" not in changes(update) for update in updates)
+        assert said in message
+
+
+def test_the_page_refuses_bad_numbers(host: Host, tmp_path: Path) -> None:
+    made: list[Any] = []
+
+    def make(*values: Any) -> tuple[Any, float]:
+        made.append(values)
+        return "picture", 0.5
+
+    blocks = build_page(Skeleton(), make, tmp_path, 512, "hamburger", 4, 7.0)
+    generate = function(blocks, "generate")
+    fine: list[Any] = ["words", "", 1024, 1024.0, 4, 7.5, None]
+    arguments = [True, *dataclasses.astuple(DEFAULTS)[1:]]
+    pictures, line = generate(*fine, *arguments)
+    assert (len(pictures), line) == (2, "plain: 0.5 s, FouriScale: 0.5 s")
+    assert [values[2:7] for values in made] == [(1024, 1024, 4, 7.5, 0)] * 2
+    for place, name, bad in (
+        (2, "width", None), (2, "width", 1001), (3, "height", "<img src=x onerror=alert(1)>"), (4, "steps", 2.5),
+        (4, "steps", math.inf), (4, "steps", 0), (5, "cfg", math.nan), (5, "cfg", ""), (6, "seed", 2**64),
+        (6, "seed", -1), (6, "seed", "1e400"),
+    ):  # fmt: skip
+        pictures, line = generate(*fine[:place], bad, *fine[place + 1 :], *arguments)
+        assert pictures == []
+        assert line.startswith(f"{name} = ")
+        assert "<" not in line
+    assert len(made) == 2
 
 
 def test_panel_by_itself(host: Host, tmp_path: Path) -> None:
     """Without sizes there is no headline to renew; with them, the page gets the event to renew it."""
     parts = PanelHost(host.module.InputAccordion, lambda: None, host.module.current_environment, lambda: tmp_path)
     with gr.Blocks():
-        assert build("one", parts).refresh is None
+        (renewing,) = build("one", parts).on_load
+        assert renewing["inputs"] == []
         sizes = (gr.Number(512), gr.Number(512))
         panel = build("two", PanelHost(**{**vars(parts), "size_inputs": sizes, "enabled": True}))
-    assert panel.refresh is not None
-    assert panel.refresh["inputs"] == [*panel.controls, *sizes]
+    assert [event["inputs"] for event in panel.on_load] == [[*panel.controls, *sizes], []]
     assert panel.controls[0].value is True

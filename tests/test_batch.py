@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,13 +22,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import fouriscale.cli.batch as batch_module
-import fouriscale.cli.pictures as pictures_module
+import fouriscale.cli.files as files_module
+import fouriscale.cli.identity as identity_module
+import fouriscale.cli.listing as listing_module
+import fouriscale.cli.resume as resume_module
+import fouriscale.cli.team as team_module
 from fouriscale import Settings
-from fouriscale.cli.batch import Team, batched, parse_shard, pictures, record, sample_batch, share
+from fouriscale.cli.batch import Batches, parse_shard, sample_batch
+from fouriscale.cli.errors import ProcessError
+from fouriscale.cli.identity import Identity, identify
+from fouriscale.cli.listing import Pictures, identified, record
 from fouriscale.cli.pictures import RECORD, save_png
 from fouriscale.cli.sampling import Control, Refiner, Request, load, sample
+from fouriscale.cli.team import Team
 from fouriscale.errors import SettingsError
 from fouriscale.hosts.diffusers import set_scheduler
 from test_cli import Cli, assert_one_line, cli, models, parameters, pixels  # noqa: F401
@@ -208,7 +219,7 @@ def test_a_kill_while_writing_leaves_no_picture(
         seen.append(names(tmp_path / "made"))
         plain(source, target)
 
-    monkeypatch.setattr(pictures_module.os, "replace", replace)
+    monkeypatch.setattr(files_module.os, "replace", replace)
     assert cli(*words, "--out", "made")[0] == 0
     assert seen == [[*NAMES[:i], f"{NAMES[i]}.{os.getpid()}.partial"] for i in range(6)]
 
@@ -237,12 +248,14 @@ def test_batch_sizes_that_are_none(cli: Cli, words: list[object]) -> None:  # no
 
 @given(items=st.lists(st.integers(), unique=True, max_size=40), batch=st.integers(1, 9), size=st.integers(1, 7))
 def test_every_item_has_one_process(items: list[int], batch: int, size: int) -> None:
-    batches = batched(items, batch)
-    assert [i for one in batches for i in one] == items
-    assert all(len(one) == batch for one in batches[:-1])
-    parts = [share(batches, rank, size) for rank in range(size)]
-    assert sorted(i for part in parts for one in part for i in one) == sorted(items)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    whole = list(Batches(items, batch))
+    assert [i for one in whole for i in one] == items
+    assert all(len(one) == batch for one in whole[:-1])
+    teams = [Batches(items, batch, rank, size) for rank in range(size)]
+    assert sorted(i for part in teams for one in part for i in one) == sorted(items)
+    numbers = [len(list(part)) for part in teams]
+    assert max(numbers) - min(numbers) <= 1
+    assert all(part.pictures == sum(map(len, part)) and part.first == next(iter(part), ()) for part in teams)
 
 
 def test_processes_share_what_is_left(
@@ -251,13 +264,13 @@ def test_processes_share_what_is_left(
     """Two processes, one after the other: the second is told what the first saw, not what it sees itself."""
     assert cli(*words, "--out", "one")[0] == 0
     assert cli(*words, "--out", "made", "--shard", "1/3")[0] == 0
-    left: list[Any] = []
+    asked: tuple[list[Any], list[Any]] = ([], [])
     closed: list[int] = []
 
     class Member(Team):
         def agree(self, ask: Any) -> Any:
-            left.append(left[0] if left else ask())
-            return left[-1]
+            asked[self.rank].append(asked[0][len(asked[self.rank])] if self.rank else ask())
+            return asked[self.rank][-1]
 
         def leave(self) -> None:
             closed.append(self.rank)
@@ -269,7 +282,7 @@ def test_processes_share_what_is_left(
         assert code == 0
         assert ("2 of 6 pictures are there already" in out) == (rank == 0)
         found.append(made(out))
-    assert left[0] == [1, 2, 4, 5]
+    assert asked[0][-1] == asked[1][-1] == [1, 2, 4, 5]
     assert found == [[NAMES[1], NAMES[4]], [NAMES[2], NAMES[5]]]
     assert closed == [0, 1]
     assert all(np.array_equal(pixels(tmp_path / "one" / n), pixels(tmp_path / "made" / n)) for n in NAMES)
@@ -278,19 +291,19 @@ def test_processes_share_what_is_left(
 def test_what_a_launcher_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "RANK", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
-    assert batch_module.is_first()
+    assert team_module.is_first()
     assert Team.join() == Team(0, 1, None)
-    assert batch_module.own_device("cuda") == "cuda"
+    assert team_module.own_device("cuda") == "cuda"
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("RANK", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not batch_module.is_first()
-    assert [batch_module.own_device(d) for d in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]
+    assert not team_module.is_first()
+    assert [team_module.own_device(d) for d in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]
 
 
 def test_file_and_seed_follow_from_line_and_number() -> None:
     first = Request("", 64, 64, 5, None)
-    found = pictures(first, PROMPTS, 2, Path("x"), {"dtype": "d"})
+    found = list(Pictures.of(first, PROMPTS, 2, Path("x"), {"dtype": "d"}))
     assert [p.path for p in found] == [Path("x") / name for name in NAMES]
     assert [(p.request.prompt, p.request.seed) for p in found] == [(p, s) for p in PROMPTS for s in (5, 6)]
     expected = {"prompt": "a cat", "width": 64, "height": 64, "seed": 5, "settings": None, "dtype": "d"}
@@ -322,8 +335,162 @@ def test_the_record_is_in_the_picture_beside_its_parameters(
         found = json.loads(image.text[RECORD])  # type: ignore[attr-defined]
     assert found == {
         "prompt": "a cat", "width": 128, "height": 64, "seed": 6, "settings": {"stop": 0.9, "rounding": "auto"},
-        "steps": 2, "preset": "Auto", "model": "sd15", "dtype": "torch.float32",
+        "steps": 2, "preset": "Auto", "model": identify(models["sd15"]), "dtype": "torch.float32",
     }  # fmt: skip
+
+
+def test_models_are_told_apart_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other, twin = (tmp_path / folder / "m.safetensors" for folder in ("a", "b", "c"))
+    for path, content in ((one, b"first"), (other, b"second"), (twin, b"first")):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    assert identify(one) == f"sha256:{hashlib.sha256(b'first').hexdigest()}" == identify(twin) != identify(other)
+    folders = {path: identify(path.parent) for path in (one, other, twin)}
+    assert folders[one] == folders[twin] != folders[other]
+    (one.parent / "README.md").write_text("says nothing")
+    (one.parent / "m.bin").write_bytes(b"the same weights in another format")
+    assert identify(one.parent) == folders[one]
+    (one.parent / "config.json").write_text("{}")
+    assert identify(one.parent) != folders[one]
+    assert (identify("someone/model"), identify("")) == ("someone/model", "")
+    monkeypatch.setattr(Path, "open", None)
+    assert identify(one) == identify(twin)  # read once in a run
+
+
+def test_records_hold_what_all_models_are() -> None:
+    control = Control(Image.new("RGB", (8, 8)), 0.5, "edges", "x.png")
+    request = Request(
+        "a", 64, 64, 0, None, model="m", control=control, refiner=Refiner(None, 0.7, "r"), loras=(("l", 0.5),),
+        embeddings=("word",),
+    )  # fmt: skip
+    found = {**record(request), **identified(request, Identity("M", "R", "C", ("L",), ("E",), "F"))}
+    assert (found["model"], found["refiner"], found["config"]) == ("M", {"pipe": None, "at": 0.7, "name": "R"}, "F")
+    assert (found["control"]["name"], "file" in found["control"]) == ("C", False)
+    assert (found["loras"], found["embeddings"]) == ([["L", 0.5]], [["E", "word"]])
+
+
+def test_another_model_of_the_same_name(
+    cli: Cli, words: list[object], models: dict[str, Path], tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    words = [*words, "--count", 1, "--out", "made", "--prompt", "a cat", "--model"]
+    other = tmp_path / "elsewhere" / "sd15"
+    shutil.copytree(models["sd15"], other)
+    assert cli(*words, models["sd15"])[0] == 0
+    assert "1 of 1 pictures are there already" in cli(*words, other)[1]
+    weights = load_file(other / "unet" / "diffusion_pytorch_model.safetensors")
+    weights["conv_in.bias"] += 1
+    save_file(weights, other / "unet" / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+    identity_module._of_file.cache_clear()  # of another run
+    code, _, err = cli(*words, other)
+    assert code == 2
+    assert f"model was '{identify(models['sd15'])}', now '{identify(other)}'" in err
+
+
+@pytest.mark.parametrize("damage", ["truncated", "last byte", "one bit"])
+def test_a_damaged_picture_is_made_anew(
+    cli: Cli, words: list[object], tmp_path: Path, damage: str  # noqa: F811
+) -> None:  # fmt: skip
+    words = [*words, "--count", 1, "--out", "made", "--prompt", "a cat"]
+    path = tmp_path / "made" / "00001-5-a-cat.png"
+    assert cli(*words)[0] == 0
+    content = path.read_bytes()
+    middle = content.index(b"IDAT") + 200
+    bad = {
+        "truncated": content[:middle], "last byte": content[:-1],
+        "one bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }  # fmt: skip
+    path.write_bytes(bad[damage])
+    code, out, _ = cli(*words)
+    assert (code, made(out)) == (0, [path.name])
+    assert f"damaged, and made anew: {path.name}" in out
+    assert path.read_bytes() == content
+
+
+def test_a_picture_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File, then name, then folder: after a loss of power there is a whole picture, or none."""
+    done: list[tuple[str, str]] = []
+    real_sync, real_replace = os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        done.append(("fsync", os.readlink(f"/proc/self/fd/{handle}")))
+        real_sync(handle)
+
+    def replace(source: Path, target: Path) -> None:
+        done.append(("replace", str(target)))
+        real_replace(source, target)
+
+    monkeypatch.setattr(files_module.os, "fsync", fsync)
+    monkeypatch.setattr(files_module.os, "replace", replace)
+    path = tmp_path / "picture.png"
+    save_png(Image.new("RGB", (8, 8)), path, "text")
+    partial = f"{path}.{os.getpid()}.partial"
+    assert done == [("fsync", partial), ("replace", str(path)), ("fsync", str(tmp_path))]
+
+
+def test_a_hundred_thousand_prompts_are_listed_in_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made up for pictures that are not yet due: neither request nor record, and no name in a new folder."""
+    prompts = [f"a cat, number {n}" for n in range(100_000)]
+    monkeypatch.setattr(listing_module, "record", lambda _: {})
+    wanted = Pictures.of(Request("", 64, 64, 5, None), prompts, 3, tmp_path, {}).part(1, 2)
+    for name in ("replace", "asdict"):
+        monkeypatch.setattr(listing_module.dataclasses, name, None)
+    monkeypatch.setattr(listing_module, "slug", None)
+    left = resume_module.unfinished(wanted, tmp_path, print)
+    assert left == range(150_000)
+    assert next(iter(Batches(left, 4, 1, 2))) == range(4, 8)
+    monkeypatch.undo()
+    assert wanted[1].path.name == "00002-5-a-cat-number-1.png"
+    (tmp_path / wanted.name(7)).write_bytes(b"")
+    with pytest.raises(SettingsError, match="it does not say"):
+        resume_module.unfinished(wanted, tmp_path, print)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_picture_that_came_to_nothing(
+    cli: Cli, words: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int  # noqa: F811
+) -> None:  # fmt: skip
+    """The others of its batch, and those after it, are there."""
+    plain = batch_module.sample_latents
+
+    def sample_latents(pipe: Any, request: Request, seeds: list[int], on_step: Any, prompts: list[str]) -> Any:
+        latents, *rest = plain(pipe, request, seeds, on_step, prompts)
+        latents[[i for i, prompt in enumerate(prompts) if prompt == "a dog, big"]] = float("inf")
+        return latents, *rest
+
+    monkeypatch.setattr(batch_module, "sample_latents", sample_latents)
+    code, out, err = cli(*words, "--count", 1, "--out", "made", "--batch-size", batch)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "00002-5-a-dog-big.png was not written: 512 of 512 numbers of the latents are NaN or infinite" in err
+    assert made(out) == names(tmp_path / "made") == ["00001-5-a-cat.png", "00003-5-bee.png"]
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("part", ["unet", "vae"])
+def test_weights_that_are_no_numbers(
+    cli: Cli, words: list[object], models: dict[str, Path], tmp_path: Path, part: str  # noqa: F811
+) -> None:  # fmt: skip
+    """No black picture with exit code 0; all after the first would come to nothing too, so they are not tried."""
+    broken = tmp_path / "broken"
+    shutil.copytree(models["sd15"], broken)
+    path = broken / part / "diffusion_pytorch_model.safetensors"
+    weights = load_file(path)
+    name = "conv_out.bias" if part == "unet" else "decoder.conv_out.bias"
+    weights[name] = torch.full_like(weights[name], float("nan"))
+    save_file(weights, path, {"format": "pt"})
+    code, out, err = cli(*words, "--out", "made", "--model", broken)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert err.startswith("error: made/00001-5-a-cat.png was not written: ")
+    assert f"are NaN or infinite, as are weights of the model or of what was merged into it ({part}.{name})" in err
+    assert "more" not in err
+    assert made(out) == names(tmp_path / "made") == []
+
+
+def test_a_process_without_a_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ProcessError, match="process 2 of this machine has no CUDA device; there are 2"):
+        team_module.own_device("cuda")
 
 
 def test_errors_of_shards() -> None:
@@ -382,7 +549,7 @@ def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path)
     assert f"{len(before)} of 24 pictures are there already" in out
     after = states(folder)
     assert {name: after[name] for name in before} == before
-    expected = pictures(Request("", 64, 64, 5, None), PROMPTS, 8, folder, {})
+    expected = Pictures.of(Request("", 64, 64, 5, None), PROMPTS, 8, folder, {})
     assert sorted(after) == sorted(picture.path.name for picture in expected)
     assert sorted(made(out)) == sorted(set(after) - set(before))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import os
 import re
 import shutil
@@ -16,11 +18,14 @@ import pytest
 from PIL import Image
 
 import fouriscale.cli.batch as batch_module
+import fouriscale.cli.generate as generate_module
 import tiny_pipelines
 from fouriscale import Settings
 from fouriscale.cli import main
+from fouriscale.cli.errors import ProcessError
 from fouriscale.cli.pictures import save_png, sheet, slug
 from fouriscale.infotext import from_fields
+from fouriscale.presets import Preset
 from test_infotext import parsed
 
 TWICE = 2 * tiny_pipelines.BASE
@@ -35,6 +40,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found["broken"] = root / "broken"
     shutil.copytree(found["sd15"], found["broken"])
     (found["broken"] / "text_encoder" / "model.safetensors").write_bytes(b"no weights")
+    for name in ("no tokenizer", "no vocabulary"):
+        found[name] = root / name.replace(" ", "-")
+        shutil.copytree(found["sd15"], found[name])
+    shutil.rmtree(found["no tokenizer"] / "tokenizer")
+    for path in (found["no vocabulary"] / "tokenizer").glob("*o*.json"):
+        path.unlink()
     return found
 
 
@@ -93,10 +104,28 @@ EARLY = [
     (["generate", "--prompt", "a cat", "--base", "²x512"], ["base = '²x512'", "WIDTHxHEIGHT"]),
     (["generate", "--prompt", "a cat", "--base", "500x500"], ["base = (500, 500)", "multiples of 8"]),
     (["generate", "--prompt", " "], ["prompt = ' '", "some words"]),
+    (["generate", "--prompt", "a cat", "--seed", str(2**64)], ["seed = 18446744073709551616", "from 0 to 1844674"]),
+    (["generate", "--prompt", "a cat", "--seed", str(2**64 - 1), "--count", "2"], ["the last of 2 pictures' too"]),
+    (["generate", "--prompt", "a cat", "--seed", "-1"], ["seed = -1", "a whole number from 0"]),
+    (["generate", "--prompt", "a cat", "--steps", "1001"], ["steps = 1001", "from 1 to 1000"]),
+    (["generate", "--prompt", "a cat", "--count", str(10**18)], ["count = 1000000000000000000", "to 1000000"]),
+    (["generate", "--prompt", "a cat", "--cfg", "nan"], ["cfg = nan", "a number from 0 to 1000"]),
+    (["generate", "--prompt", "a cat", "--cfg", "inf"], ["cfg = inf", "a number from 0 to 1000"]),
+    (["generate", "--prompt", "a cat", "--base", "9" * 5000 + "x64"], ["base = '99", "WIDTHxHEIGHT"]),
+    (["generate", "--prompt", "a cat", "--shard", "1/" + "9" * 5000], ["shard = '1/99"]),
+    (["generate", "--prompt", "a \udcff cat"], ["argument = 'a \\udcff cat'", "text in UTF-8"]),
+    (["generate", "--prompt", "a cat", "--negative", "\udcff"], ["argument = ", "text in UTF-8"]),
+    (["demo", "--seed", "-1"], ["seed = -1", "a whole number from 0"]),
+    (["evaluate", "--seed", str(2**64 - 9)], ["seed = 18446744073709551607", "a whole number from 0"]),
+    (["evaluate", "--cfg", "nan"], ["cfg = nan", "a number from 0 to 1000"]),
+    (["evaluate", "--methods", "x=" + '{"a":' * 50000], ["methods = ", "a JSON object"]),
+    (["bench", "--device", "toaster"], ["device = 'toaster'", "cpu"]),
+    (["plan", "--width", "512", "--height", "512", "--base", "9" * 5000 + "x9"], ["base = '99", "WIDTHxHEIGHT"]),
     (["generate", "--prompt", "absent.txt"], ["prompt = 'absent.txt'", "a readable UTF-8 text file"]),
     (["generate", "--prompt", "a cat", "--model", "no/such/model"], ["model = 'no/such/model'", "a folder"]),
     (["generate", "--prompt", "a cat", "--model", "missing"], ["model = 'missing'", "a folder"]),
     (["generate", "--prompt", "a cat", "--model", ".", "--device", "toaster"], ["device = 'toaster'", "cpu"]),
+    (["generate", "--prompt", "a cat", "--model", ".", "--device", "hpu"], ["device = 'hpu'", "cpu"]),
     (["paint"], ["No such command 'paint'"]),
     (["plan", "--width", "1024"], ["Missing option '--height'"]),
     (["plan", "--width", "1024", "--height", "1024", "--family", "sd3"], ["family = 'sd3'", "sd15, sd21, sdxl"]),
@@ -114,12 +143,13 @@ def assert_one_line(result: tuple[int, str, str], parts: list[str]) -> None:
     code, out, err = result
     assert code == 2
     assert len(err.splitlines()) == 1
+    assert len(err) < 1100
     assert err.startswith("error: ")
     assert [part for part in parts if part not in err] == []
     assert out == ""
 
 
-@pytest.mark.parametrize(("args", "parts"), EARLY, ids=[" ".join(args) for args, _ in EARLY])
+@pytest.mark.parametrize(("args", "parts"), EARLY, ids=[ascii(" ".join(args))[:80] for args, _ in EARLY])
 def test_mistakes_are_answered_in_one_line(cli: Cli, tmp_path: Path, args: list[str], parts: list[str]) -> None:
     assert_one_line(cli(*args), parts)
     assert list(tmp_path.iterdir()) == []
@@ -132,6 +162,8 @@ def test_mistakes_are_answered_in_one_line(cli: Cli, tmp_path: Path, args: list[
         ("sd15", ["--layers", "nothing.*"], ["layers = 'nothing.*'", "no such convolution"]),
         ("dit", [], ["dit' is a DiTPipeline", "a UNet of Stable Diffusion 1.x, 2.x or XL"]),
         ("broken", [], ["broken' could not be loaded", "header"]),
+        ("no tokenizer", [], ["no-tokenizer' could not be loaded: it has no folder tokenizer"]),
+        ("no vocabulary", [], ["no-vocabulary' could not be loaded: its tokenizer has no vocabulary"]),
     ],
 )
 def test_models_and_settings_that_do_not_fit(
@@ -170,7 +202,9 @@ def test_prompts_from_a_file(cli: Cli, models: dict[str, Path], tmp_path: Path) 
     assert [line.split()[0] for line in out.splitlines()[1:] if line] == [str(Path("made") / name) for name in names]
     assert out.startswith(f"FouriScale for sd15, {TWICE}×{TWICE}, base 64×64: dilation 2, estimated 1.")
 
-    settings = Settings(start=0.1, stop=0.95, layers="mid_block.*, down_blocks.2.*", guidance=False)
+    settings = Settings(
+        start=0.1, stop=0.95, layers="mid_block.*, down_blocks.2.*", guidance=False, rounding="auto"
+    )  # fmt: skip
     for name, (prompt, seed) in zip(
         names, [(p, s) for p in ("A cat, sitting: up", "Ein größerer Hund!") for s in (7, 8)], strict=True
     ):
@@ -182,7 +216,7 @@ def test_prompts_from_a_file(cli: Cli, models: dict[str, Path], tmp_path: Path) 
             "Steps": "2", "Sampler": "DDIM", "CFG scale": "6.0", "Seed": str(seed), "Size": f"{TWICE}x{TWICE}",
             "Model": "sd15", "Eta DDIM": "1.0", "FouriScale": "True",
         }  # fmt: skip
-        assert fields["FouriScale preset"] == "Auto"
+        assert fields["FouriScale preset"] == "Custom"
         assert pixels(tmp_path / "made" / name).shape == (TWICE, TWICE, 3)
 
     # Picture n is what seed + n makes by itself.
@@ -204,9 +238,8 @@ def test_plain_has_no_keys_of_fouriscale(cli: Cli, models: dict[str, Path], tmp_
         assert out.startswith("plain, 128×128\n" if method == "plain" else "FouriScale for sd15")
     plain, changed = (tmp_path / folder / "00001-0-a-cat.png" for folder in ("a", "b"))
     assert "FouriScale" not in parameters(plain)
-    assert parameters(plain) + ", FouriScale: True, FouriScale preset: Auto, FouriScale start: 0.3" == parameters(
-        changed
-    )
+    added = "FouriScale: True, FouriScale preset: Custom, FouriScale start: 0.3, FouriScale stop: 0.6"
+    assert f"{parameters(plain)}, {added}" == parameters(changed)
     assert (pixels(plain) != pixels(changed)).mean() > 0.01
 
 
@@ -216,6 +249,84 @@ def test_a_preset_gives_its_settings_and_how_to_sample(cli: Cli, models: dict[st
     fields = parsed(parameters(tmp_path / "made" / "00001-0-a-cat.png"))
     assert fields["CFG scale"] == "7.5"
     assert from_fields(fields) == Settings(start=0.4, stop=0.8)
+
+
+PRESET = Preset("Mine", "sd15", (192, 128), Settings(), {"scheduler": "euler", "eta": 0.5, "steps": 3, "cfg": 2.0})
+OWN = {"width": 192, "height": 128, "scheduler": "euler", "eta": 0.5, "steps": 3, "cfg": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("args", "given"),
+    [
+        ([], {}),
+        (["--width", 64, "--scheduler", "ddim", "--steps", 4], {"width": 64, "scheduler": "ddim", "steps": 4}),
+        (["--height", 64, "--eta", 0, "--cfg", 1], {"height": 64, "eta": 0.0, "cfg": 1.0}),
+    ],
+)
+def test_a_preset_says_size_and_how_to_sample_unless_that_is_given(
+    cli: Cli, models: dict[str, Path], monkeypatch: pytest.MonkeyPatch, args: list[object], given: dict[str, Any]
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(generate_module.preset_files, "load", lambda: [PRESET])
+    monkeypatch.setattr(generate_module, "make_all", lambda pipe, request, *_: asked.append((pipe, request)))
+    assert cli("generate", "--model", models["sd15"], "--prompt", "a cat", "--preset", "mine", *args)[0] == 0
+    pipe, request = asked[0]
+    expected = {**OWN, **given}
+    assert {name: getattr(request, name) for name in OWN} == expected
+    assert (
+        type(pipe.scheduler).__name__
+        == {"euler": "EulerDiscreteScheduler", "ddim": "DDIMScheduler"}[expected["scheduler"]]
+    )
+
+
+def test_a_presets_scheduler_that_is_none(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = dataclasses.replace(PRESET, run={"scheduler": "plms"})
+    monkeypatch.setattr(generate_module.preset_files, "load", lambda: [bad])
+    assert_one_line(cli("generate", "--prompt", "a cat", "--preset", "mine"), ["scheduler = 'plms'", "one of ddim"])
+
+
+def test_the_first_of_several_processes_speaks(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them see a mistake; what befell one of them it says itself."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("RANK", rank)
+        for args in (["paint"], ["generate", "--prompt", "a cat", "--steps", 0]):
+            code, _, err = cli(*args)
+            assert (code, len(err.splitlines())) == (2, lines)
+
+    def fail(*_: Any) -> None:
+        raise ProcessError("process 1 has no device")
+
+    monkeypatch.setattr(generate_module.preset_files, "find", fail)
+    assert cli("generate", "--prompt", "a cat") == (2, "", "error: process 1 has no device\n")
+
+
+def test_an_interrupt_while_a_model_is_loaded_is_silent(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate_module, "load", load)
+    assert cli("generate", "--prompt", "a cat") == (130, "", "")
+
+
+@pytest.mark.parametrize("start", [["-m", "fouriscale"], ["-c", "from fouriscale.cli import main; main()"]])
+def test_an_interrupt_during_the_start_is_silent(tmp_path: Path, start: list[str]) -> None:
+    """The interrupt comes in the middle of the first import that takes its time."""
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nassert False\n")
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run(
+        [sys.executable, *start, "presets"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_terminal_without_our_characters(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    assert cli("presets")[0] == 0
+    shown.flush()
+    assert b"1024?1024" in shown.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("model", "cfg", "steps"), [("sd15", "7.5", "50"), ("sdxl", "5.0", "50")])
@@ -280,8 +391,8 @@ def test_a_picture_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mon
     assert path.stat().st_mode & 0o777 == 0o666 & ~umask
     before = path.read_bytes()
 
-    def half(self: Image.Image, target: Path, **_: Any) -> None:
-        target.write_bytes(b"half a picture")
+    def half(self: Image.Image, target: Any, **_: Any) -> None:
+        target.write(b"half a picture")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Image.Image, "save", half)

@@ -6,13 +6,14 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, DDIMScheduler, MultiControlNetModel
 from PIL import Image
 from torch import Tensor
 
@@ -131,6 +132,35 @@ def test_a_hooked_controlnet_dilates_what_the_unet_dilates(family: str) -> None:
     assert unets.largest(hooked[mid] - plain[mid]) > 1e-2
     for mine, other in zip(*(x["down_block_additional_residuals"] for x in (hooked, expected)), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)
+
+
+def test_every_net_of_several_is_dilated() -> None:
+    """Of two ControlNets each is hooked like one alone, and nothing is left on either."""
+    unet = unets.build("sd15", seed=3)
+    nets = [new_controlnet(unet, seed) for seed in (0, 1)]
+    pipe = SimpleNamespace(
+        unet=unet, controlnet=MultiControlNetModel(nets), scheduler=DDIMScheduler(), text_encoder=None
+    )
+    call, hint = unets.inputs("sd15", 2, 16, 16), unets.noise(2, 3, 128, 128, seed=8)
+    mid = "mid_block_additional_residual"
+    alone = []
+    for net in nets:
+        with fs.attach(net, control_plan(fs.plan(unet, 128, 128), net), rows=None) as session:
+            session.progress = (0, 50)
+            alone.append(estimate(net, call, hint)[mid])
+    plain = [estimate(net, call, hint)[mid] for net in nets]
+    before = [unets.traces(net) for net in nets]
+    with attached(pipe, 128, 128, fs.Settings(), 50, 5.0):
+        for net, expected, undilated in zip(nets, alone, plain, strict=True):
+            assert torch.equal(estimate(net, call, hint)[mid], expected)
+            assert unets.largest(expected - undilated) > 1e-3
+    assert [unets.traces(net) for net in nets] == before
+
+
+def test_a_compiled_controlnet_is_refused() -> None:
+    controlnet = torch.compile(new_controlnet(unets.build("sd15")))
+    with pytest.raises(fs.UnsupportedModelError, match=r"is compiled by torch\.compile"):
+        control_plan(fs.plan(unets.build("sd15"), 128, 128), controlnet)
 
 
 def _naive(conv: Any, family: str, downsampling: int, filtered: bool) -> Callable[[Tensor], Tensor]:

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from fouriscale import Settings, plan_family
-from fouriscale.cli import app
+from fouriscale.cli.app import app
 from fouriscale.plan_text import px
 from fouriscale.presets import AUTO_SETTINGS, choose
 from fouriscale.webui.args import DEFAULTS, FIELDS

@@ -304,6 +304,13 @@ def test_mistakes(cli: Cli, tmp_path: Path, args: tuple[object, ...], part: str)
     assert [p.name for p in tmp_path.iterdir()] == ["two.txt"]
 
 
+def test_a_run_that_cannot_be_read(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{")
+    code, _, err = cli("--out", tmp_path, "--report-only")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "a folder whose run.json can be read" in err
+
+
 def test_other_models_need_prompts(cli: Cli, model: Path, tmp_path: Path) -> None:
     code, _, err = cli("--model", model)
     assert code == 2

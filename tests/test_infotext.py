@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fouriscale import Settings, SettingsError
-from fouriscale.infotext import from_fields, infotext, quote, to_fields
+from fouriscale import Plan, Settings, SettingsError, plan_family
+from fouriscale.infotext import CUSTOM, from_fields, infotext, quote, to_fields
+from fouriscale.presets import AUTO, AUTO_SETTINGS, find
 from fouriscale.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 
 WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -46,47 +50,122 @@ def valid_settings(draw: st.DrawFn) -> Settings:
     )  # fmt: skip
 
 
+def written(settings: Settings, preset: str = CUSTOM, own: Settings | None = None) -> dict[str, Any]:
+    """The pairs of a run whose window came to 0.2 and 0.6 where the settings leave it open."""
+    plan = SimpleNamespace(settings=settings, start=0.2, stop=0.6)
+    return to_fields(plan, preset, own)  # type: ignore[arg-type]
+
+
+def in_effect(settings: Settings) -> Settings:
+    """With what a text says of the window, and without what it does not say."""
+    stop = 0.6 if settings.stop is None else settings.stop
+    start = min(0.2 if settings.start is None else settings.start, stop)
+    return settings.replace(start=start, stop=stop, low_memory=False)
+
+
 @given(valid_settings())
 @example(Settings(start=1 / 3, stop=0.1 + 0.6))
 @example(Settings(amp_guidance=2.4, freeu=(1.1, 1.2, 0.6, 1 / 3)))
 @example(Settings(layers="mid_block.*, down_blocks.2.*", base=(64, 4096)))
 def test_settings_survive_fields_and_infotext(settings: Settings) -> None:
-    fields = to_fields(settings)
-    assert fields["FouriScale"] == "True"
-    assert len(fields) == 1 + len(settings.non_defaults())
-    assert from_fields(fields) == settings
+    fields = written(settings)
+    assert (fields["FouriScale"], fields["FouriScale preset"]) == (True, "Custom")
+    assert from_fields(fields) == in_effect(settings)
     text = infotext("a cat, 5: sitting", "dog", {"Steps": 20, "Size": "64x64", **fields})
-    assert parsed(text) == {"Steps": "20", "Size": "64x64", **fields}
-    assert from_fields(parsed(text)) == settings
+    assert parsed(text) == {"Steps": "20", "Size": "64x64", **{k: str(v) for k, v in fields.items()}}
+    assert from_fields(parsed(text)) == in_effect(settings)
 
 
-def test_only_what_differs_is_written_and_briefly() -> None:
-    assert to_fields(Settings()) == {"FouriScale": "True"}
-    assert to_fields(Settings(), "Auto") == {"FouriScale": "True", "FouriScale preset": "Auto"}
+@given(valid_settings(), st.sampled_from([AUTO, "Reference", "Balanced", "Detail"]))
+@example(Settings(), "Reference")
+@example(Settings(freeu=True), "Reference")
+@example(AUTO_SETTINGS.replace(guidance=False, fast=True, low_memory=True), AUTO)
+@example(AUTO_SETTINGS.replace(start=0.1), AUTO)
+def test_a_preset_is_named_where_its_name_says_all(settings: Settings, preset: str) -> None:
+    """What the preset has on and the run had off, or other values than the preset's, cannot stand beside its name."""
+    chosen = find(preset)
+    own = chosen.settings if chosen else AUTO_SETTINGS
+    fields = written(settings, preset, own)
+    if fields.get("FouriScale preset", AUTO) == CUSTOM:
+        assert from_fields(fields) == in_effect(settings)
+    else:
+        assert from_fields(fields) == settings.replace(low_memory=False)
+        assert [getattr(settings, n) for n in ("start", "stop", "rounding")] == [own.start, own.stop, own.rounding]
+
+
+def test_only_what_differs_is_written() -> None:
+    assert written(AUTO_SETTINGS, AUTO, AUTO_SETTINGS) == {"FouriScale": True}
+    assert written(AUTO_SETTINGS.replace(freeu=True), AUTO, AUTO_SETTINGS) == {
+        "FouriScale": True, "FouriScale FreeU": True
+    }  # fmt: skip
     settings = Settings(
         family="sdxl", start=0.2, stop=1, base=(512, 768), dilation=3, layers="mid", guidance=False, filter=False,
         stopband_strong=0.5, stopband_weak=0, amp_guidance=2.4, freeu=(1.2, 1.4, 0.9, 0),
     )  # fmt: skip
-    assert to_fields(settings, "SDXL 2048x2048") == {
-        "FouriScale": "True", "FouriScale preset": "SDXL 2048x2048", "FouriScale family": "sdxl",
-        "FouriScale start": "0.2", "FouriScale stop": "1", "FouriScale base": "512x768", "FouriScale dilation": "3",
+    assert {k: str(v) for k, v in written(settings, "SDXL 2048x2048", Settings(start=0.4, stop=0.7)).items()} == {
+        "FouriScale": "True", "FouriScale preset": "Custom", "FouriScale family": "sdxl",
+        "FouriScale start": "0.2", "FouriScale stop": "1.0", "FouriScale base": "512x768", "FouriScale dilation": "3.0",
         "FouriScale layers": "mid", "FouriScale guidance": "False", "FouriScale filter": "False",
-        "FouriScale strong stop-band": "0.5", "FouriScale weak stop-band": "0",
-        "FouriScale amp guidance": "2.4", "FouriScale FreeU": "1.2x1.4x0.9x0",
+        "FouriScale strong stop-band": "0.5", "FouriScale weak stop-band": "0.0", "FouriScale rounding": "up",
+        "FouriScale amp guidance": "2.4", "FouriScale FreeU": "1.2x1.4x0.9x0.0",
     }  # fmt: skip
 
 
-def test_method_and_fast_are_written_and_low_memory_is_not() -> None:
-    fields = to_fields(Settings(method="attn-entropy", fast=True, low_memory=True))
-    assert fields == {"FouriScale": "True", "FouriScale method": "attn-entropy", "FouriScale fast": "True"}
-    assert from_fields(fields) == Settings(method="attn-entropy", fast=True)
+def plan_of(settings: Settings, family: str = "sd15", size: tuple[int, int] = (1024, 1024)) -> Plan:
+    """A plan whose settings are those that it comes to."""
+    return plan_family(family, *size, settings)
+
+
+# Texts of the command before it wrote "Custom", and what they said: all values that were in effect.
+OLD = [
+    ("FouriScale: True, FouriScale preset: Auto", AUTO_SETTINGS),
+    (
+        "FouriScale: True, FouriScale preset: Auto, FouriScale start: 0.1, FouriScale stop: 0.9",
+        AUTO_SETTINGS.replace(start=0.1, stop=0.9),
+    ),
+    (
+        "FouriScale: True, FouriScale preset: SD 1.5 2048x1024, FouriScale start: 0.4, FouriScale stop: 0.8, "
+        "FouriScale guidance: False",
+        Settings(start=0.4, stop=0.8, guidance=False),
+    ),
+    (
+        "FouriScale: True, FouriScale preset: Balanced, FouriScale start: 0.1, FouriScale stop: 0.4, "
+        "FouriScale rounding: auto",
+        Settings(start=0.1, stop=0.4, rounding="auto"),
+    ),
+    ("FouriScale: True, FouriScale start: 0.2, FouriScale stop: 0.6", Settings(start=0.2, stop=0.6)),
+]
+
+
+@pytest.mark.parametrize(("text", "settings"), OLD, ids=range(len(OLD)))
+def test_old_pictures_keep_their_meaning(text: str, settings: Settings) -> None:
+    assert from_fields(parsed(text)) == settings
+
+
+def test_auto_means_the_preset_for_the_size() -> None:
+    fields = {"FouriScale": "True", "FouriScale guidance": "False"}
+    assert from_fields(fields) == AUTO_SETTINGS.replace(guidance=False)
+    assert from_fields(fields, "sd15", (1024, 1024)) == Settings(start=0.2, stop=0.6, guidance=False)
+    assert from_fields(fields, "sd15", (1024, 1000)) == AUTO_SETTINGS.replace(guidance=False)
+
+
+@pytest.mark.parametrize(
+    ("family", "size"),
+    [("sd15", (1280, 1280)), ("sd21", (2048, 1024)), ("sdxl", (4096, 2048)), ("sdxl", (2560, 2560))],
+)
+def test_auto_with_and_without_the_preset_for_the_size_is_one_plan(family: str, size: tuple[int, int]) -> None:
+    """The command's Auto is the family's own; what pasting its text gives is the authors' preset for the size."""
+    pasted = plan_of(from_fields({"FouriScale": "True"}, family, size), family, size)
+    own = plan_of(AUTO_SETTINGS, family, size)
+    assert dataclasses.replace(pasted, settings=own.settings) == own
+    assert pasted.rounding == own.rounding
 
 
 @pytest.mark.parametrize("base", [(512, 768), (64, 4096)])
 def test_a_base_that_the_webui_split_is_read(base: tuple[int, int]) -> None:
     """The hosts split a value that looks like a size into two pairs."""
     width, height = (str(side) for side in base)
-    assert from_fields({"FouriScale base-1": width, "FouriScale base-2": height}) == Settings(base=base)
+    assert from_fields({"FouriScale base-1": width, "FouriScale base-2": height}).base == base
 
 
 @pytest.mark.parametrize("half", [{"FouriScale base-1": "512"}, {"FouriScale base-1": "512", "FouriScale base-2": ""}])
@@ -97,7 +176,7 @@ def test_half_of_a_base_is_refused(half: dict[str, str]) -> None:
 
 
 def test_no_digit_is_lost() -> None:
-    assert to_fields(Settings(start=1 / 3))["FouriScale start"] == "0.3333333333333333"
+    assert str(written(Settings(start=1 / 3))["FouriScale start"]) == "0.3333333333333333"
 
 
 @pytest.mark.parametrize(
@@ -138,8 +217,8 @@ def test_foreign_fields_are_ignored_and_forms_are_forgiven() -> None:
         "Steps": "20", "FouriScale": "True", "FouriScale preset": "Auto", "FouriScale colour": "blue", "start": "0.9",
         "FouriScale guidance": " false ", "FouriScale base": "512 × 768", "FouriScale stop": " 0.50 ",
     }  # fmt: skip
-    assert from_fields(fields) == Settings(guidance=False, base=(512, 768), stop=0.5)
-    assert from_fields({}) == Settings()
+    assert from_fields(fields) == AUTO_SETTINGS.replace(guidance=False, base=(512, 768), stop=0.5)
+    assert from_fields({}) == AUTO_SETTINGS
 
 
 @pytest.mark.parametrize(

@@ -258,25 +258,29 @@ def test_fractional_dilation_keeps_the_sizes_of_the_plain_unet() -> None:
 # --- noise-damped guidance in any arrangement of rows ----------------------------------------------------------------
 
 PAIRS: list[Any] = [
-    (("uncond", "cond"), [0], [1], [0]),
-    (("cond", "uncond"), [1], [0], [0]),
-    (("uncond", "cond"), [0, 1], [2, 3], [0, 1]),  # two samples, one label for both
-    (("uncond", "uncond", "cond", "cond"), [0, 1], [2, 3], [0, 1]),
-    (("cond",) * 4 + ("uncond",) * 2, [4, 5], [0, 1, 2, 3], [0, 0, 1, 1]),  # two prompts of two parts each
-    (("cond", "cond", "uncond"), [2], [0, 1], [0, 0]),
-    (("cond", "cond", "uncond"), [4, 5], [0, 1, 2, 3], [0, 1, 0, 1]),  # the same, part by part
+    (("uncond", "cond"), None, [0], [1], [0]),
+    (("cond", "uncond"), None, [1], [0], [0]),
+    (("uncond", "cond"), None, [0, 1], [2, 3], [0, 1]),  # two samples, one label for both
+    (("uncond", "uncond", "cond", "cond"), None, [0, 1], [2, 3], [0, 1]),
+    # Two prompts of three parts and of one.
+    (("cond",) * 4 + ("uncond",) * 2, (0, 0, 0, 1, 0, 1), [4, 5], [0, 1, 2, 3], [0, 0, 0, 1]),
+    (("cond", "cond", "uncond"), None, [2], [0, 1], [0, 0]),
+    (("cond", "cond", "uncond"), None, [4, 5], [0, 1, 2, 3], [0, 1, 0, 1]),  # two prompts of two parts, part by part
+    (("uncond", "cond") * 2, None, [0, 1, 4, 5], [2, 3, 6, 7], [0, 1, 2, 3]),
 ]
 
 
-@pytest.mark.parametrize(("labels", "unconds", "conds", "partners"), PAIRS)
+@pytest.mark.parametrize(("labels", "samples", "unconds", "conds", "partners"), PAIRS)
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_damped_guidance(
-    family: str, labels: tuple[str, ...], unconds: list[int], conds: list[int], partners: list[int]
-) -> None:
+    family: str, labels: tuple[str, ...], samples: tuple[int, ...] | None, unconds: list[int], conds: list[int],
+    partners: list[int],
+) -> None:  # fmt: skip
     table, damped = (TALL, TALL_DAMPED) if family == "sd15" else (XL_TALL, XL_SMALL)
     unet, plan, call = set_up(family, (4, 2), len(unconds) + len(conds))
-    with torch.no_grad(), fs.attach(unet, plan, rows=labels) as session:
+    with torch.no_grad(), fs.attach(unet, plan) as session:
         session.progress = (10, 50)
+        session.label(labels, samples)
         ours = unet(**call).sample
         assert session.unamplified == 0
     full = naive(unet, call, table, 35, True, 10)

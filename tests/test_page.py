@@ -132,3 +132,67 @@ def test_generate_shows_plain_beside_fouriscale(page) -> None:
 def test_ids_are_unique_for_our_controls(page) -> None:
     for name in ("preset", "passes", "layers", "guidance", "filter", "start", "stop", "dilation", "base"):
         assert page.locator(f"#page_fouriscale_{name}").count() == 1, name
+
+
+@pytest.mark.timeout(300)
+def test_a_saved_preset_is_there_after_loading_again(page) -> None:
+    _set(page, "width", 1024)
+    _set(page, "height", 1024)
+    page.locator("#page_fouriscale_custom .label-wrap").first.click()  # opens the group
+    page.locator("#page_fouriscale_preset_name textarea, #page_fouriscale_preset_name input").first.fill("Castle")
+    page.locator("#page_fouriscale_save").click()
+    page.locator("#page_fouriscale_message", has_text="saved Castle").first.wait_for()
+    assert page.locator("#page_fouriscale_replace:visible").count() == 0
+    page.locator("#page_fouriscale_save").click()
+    asked = "Castle is there already, in Castle.yaml. Replace it?"
+    page.locator("#page_fouriscale_message", has_text=asked).first.wait_for()
+    page.locator("#page_fouriscale_replace:visible").click()
+    page.locator("#page_fouriscale_message", has_text="replaced Castle").first.wait_for()
+    page.reload(timeout=120_000)
+    _headline(page, "SD 1.5 1024×1024")
+    preset = page.locator("#page_fouriscale_preset input").first
+    preset.click()
+    preset.fill("Cast")
+    page.locator("li", has_text="Castle").first.dispatch_event("mousedown")
+    assert preset.input_value() == "Castle"
+
+
+@pytest.mark.timeout(300)
+def test_a_preset_without_a_size_says_so(page) -> None:
+    page.reload(timeout=120_000)
+    _headline(page, "SD 1.5 1024×1024")
+    page.locator("#page_fouriscale_use_size").click()
+    page.locator("#page_fouriscale_size_note", has_text="Auto has no size of its own").first.wait_for()
+
+
+def test_only_its_own_name_is_answered(page) -> None:
+    for host, answered in (("127.0.0.1:1", True), ("evil.example", False)):
+        request = urllib.request.Request(page.url, headers={"Host": host})
+        try:
+            code = urllib.request.urlopen(request, timeout=60).status
+        except urllib.error.HTTPError as error:
+            code = error.code
+        assert code == (200 if answered else 403)
+
+
+STUB = """<button id="txt2img_fouriscale_refresh" onclick="pressed.push(this.id)"></button>
+<button id="img2img_fouriscale_refresh" onclick="pressed.push(this.id)"></button><script>
+var pressed = [], loaded = [], tab = [], changed = [], opts = {sd_model_checkpoint: "a"};
+function gradioApp() { return document; }
+function onUiLoaded(f) { loaded.push(f); }
+function onUiTabChange(f) { tab.push(f); }
+function onOptionsChanged(f) { changed.push(f); }
+</script>"""
+
+
+def test_the_panels_are_renewed_when_loaded_and_at_each_tab(page) -> None:
+    """Presets that were saved in one tab are chosen in the other."""
+    stub = page.context.browser.new_page()
+    stub.set_content(STUB)
+    stub.add_script_tag(path=ROOT / "javascript" / "fouriscale.js")
+    both = ["txt2img_fouriscale_refresh", "img2img_fouriscale_refresh"]
+    for step, wanted in (
+        ("loaded", both), ("tab", both), ("changed", both), ("changed", []), ("tab", both),
+    ):  # fmt: skip
+        assert stub.evaluate(f"pressed = []; {step}.forEach((f) => f()); pressed") == wanted
+    stub.close()

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 import fouriscale as fs
+from fouriscale.planning import plan_structure
+from fouriscale.unet.structure import blueprint_structure
 
 WINDOWS = [
     ("sd15", 1024, 1024, 0.2, 0.6),
@@ -179,3 +181,28 @@ def test_plans_read_well(family: str, size: tuple[int, int], changes: dict[str, 
     text = str(fs.plan_family(family, *size, fs.Settings(**changes)))
     for part in words:
         assert part in text
+
+
+@pytest.mark.parametrize("size", [512, 1024])
+@pytest.mark.parametrize("method", fs.settings.METHODS)
+def test_layers_that_come_to_nothing_are_refused_by_name(method: str, size: int) -> None:
+    """As on a UNet whose convolutions have other names, or where ScaleCrafter dilates none of those that are chosen."""
+    known = blueprint_structure("sd15")
+    bare = dataclasses.replace(known, convs=tuple(c for c in known.convs if c.name.startswith("down_blocks.0")))
+    for layers in ("published", "down+mid", "mid"):
+        with pytest.raises(fs.SettingsError, match=f"^layers = '{layers.replace('+', '.')}' is not allowed: "):
+            plan_structure(bare, size, size, fs.Settings(layers=layers, method=method))
+    with pytest.raises(fs.SettingsError, match=r"layers = 'no\.such' .*names look like down_blocks\.0"):
+        plan_structure(bare, size, size, fs.Settings(layers="no.such", method=method))
+
+
+def test_layers_that_scalecrafter_does_not_dilate() -> None:
+    chosen = fs.Settings(layers="down_blocks.0.resnets.0.conv1", method="scalecrafter")
+    with pytest.raises(fs.SettingsError, match=r"layers = .*ScaleCrafter dilates at this size"):
+        fs.plan_family("sd15", 2048, 2048, chosen)
+
+
+@pytest.mark.parametrize("start", [None, 0.2, 1.0])
+def test_stop_0_switches_off_whatever_start_is(start: float | None) -> None:
+    plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(start=start, stop=0.0))
+    assert plan.reason == "stop is 0, so that every step is plain"

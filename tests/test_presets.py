@@ -62,7 +62,7 @@ def test_reference_is_the_authors_runs_with_their_freeu() -> None:
 
 # ratio of the sides to the base -> what Auto does: dilation at the start, None for nothing
 @pytest.mark.parametrize(
-    ("side", "dilation"), [(560, None), (568, 568 / 512), (640, 1.25), (768, 1.5), (1016, 1016 / 512)]
+    ("side", "dilation"), [(560, None), (568, 568 / 512), (640, 1.25), (768, 1.5), (968, 968 / 512)]
 )
 def test_auto_dilates_by_the_very_ratio_between_one_and_two(side: int, dilation: float | None) -> None:
     decided = plan_family("sd15", side, side, AUTO_SETTINGS)

@@ -197,7 +197,15 @@ MISTAKES = [
     (sd_fields(stop_step=51), "line 2: stop_step = 51 is not allowed: a step from 0 to num_inference_steps (50)"),
     (sd_fields(progressive="maybe"), "line 5: progressive = 'maybe' is not allowed: true or false"),
     (sd_fields(num_inference_steps=0), "line 6: num_inference_steps = 0 is not allowed: a whole number from 1"),
-    (sd_fields(latent_width="[1, 2]"), "line 10: latent_width = [1, 2] is not allowed: a whole number"),
+    (sd_fields(latent_width="[1, 2]"), "run.yaml, line 10: latent_width = 'sequence' is not allowed: a single value"),
+    (sd_fields(start_step="2024-13-45"), "run.yaml, line 1: start_step = '2024-13-45' is not allowed: a whole number"),
+    (sd_fields(start_step="2024-12-05"), "line 1: start_step = datetime.date(2024, 12, 5) is not allowed: a whole"),
+    (sd_fields(start_step="9" * 5000), "run.yaml, line 1: start_step = '9999999999999999999999999999999999999999' is"),
+    (sd_fields(start_step="!!bool maybe"), "run.yaml, line 1: start_step = 'maybe' is not allowed: a whole number"),
+    (sd_fields(start_step="!!float maybe"), "run.yaml, line 1: start_step = 'maybe' is not allowed: a whole number"),
+    (sd_fields(start_step="3\0"), "special characters are not allowed"),
+    (sd_fields(start_step="[" * 3000 + "]" * 3000), "run.yaml = 'start_step: [[["),
+    ({**sd_fields(), "? [a]\n": 3}, "a single value, as all fields have"),
     (sd_fields(base_width=4), "line 12: base_width = 4 is not allowed: a whole number from 8 to 512"),
     (sd_fields(colour="red"), "line 13: colour = 'red' is not allowed: unknown field; known are start_step, stop_step"),
     (sd_fields(base_width=""), "run.yaml: base_width = None is not allowed: a value; the field is missing"),
@@ -231,6 +239,9 @@ def test_a_missing_file_says_where_it_was_sought(tmp_path: Path, monkeypatch: py
     assert f"tried /no.txt, {tmp_path / 'configs' / 'no.txt'}, {tmp_path / 'no.txt'}" in str(raised.value)
     with pytest.raises(SettingsError, match=r"config = '.*gone.yaml' is not allowed: a file that exists"):
         read(tmp_path / "gone.yaml")
+    (tmp_path / "huge.yaml").write_text("# " + "x" * 2**20)
+    with pytest.raises(SettingsError, match=r"config = '.*huge.yaml' is not allowed: a text file of at most 1048576"):
+        read(tmp_path / "huge.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(
         SettingsError, match=r"list.yaml = '- 1.*' is not allowed: a mapping with the fields start_step"
@@ -285,7 +296,7 @@ def test_generate_reads_it_and_options_overrule(cli: Cli, models: dict[str, Path
     found = parsed(parameters(tmp_path / "a" / "00001-1-a-cat.png"))
     keys = ("Size", "Steps", "CFG scale", "Eta DDIM", "FouriScale start", "FouriScale stop", "FouriScale layers")
     assert [found.get(key) for key in keys] == ["192x128", "4", "7.5", "1.0", "0.25", "0.75", "mid"]
-    assert "FouriScale preset" not in found
+    assert found["FouriScale preset"] == "Custom"
 
     changes = ("--width", 128, "--steps", 3, "--stop", 0.5, "--count", 1, "--batch-size", 1)
     code, _, err = cli(*basic, "--out", "b", *changes)

@@ -98,6 +98,56 @@ def test_tensors_of_other_lengths_and_scalars_stay() -> None:
         assert map_tensors(value, 2, lambda x: x * 0) is value
 
 
+# --- which rows belong together --------------------------------------------------------------------------------------
+
+THREE_AND_ONE = ("cond",) * 4 + ("uncond",) * 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "batch", "samples", "partners"),
+    [
+        (THREE_AND_ONE, 6, (0, 0, 0, 1, 0, 1), [4, 4, 4, 5]),
+        (THREE_AND_ONE, 6, (0, 0, 1, 1, 0, 1), [4, 4, 5, 5]),
+        (("uncond", "cond") * 2, 8, None, [0, 1, 4, 5]),
+        (("uncond", "cond"), 4, None, [0, 1]),
+        (("cond", "uncond", "cond"), 6, None, [2, 3, 2, 3]),
+        (("cond", "cond", "uncond", "uncond"), 4, None, [2, 3]),
+        (("uncond", "cond", "cond", "uncond"), 4, (7, 3, 7, 3), [3, 0]),
+    ],
+)
+def test_partners(labels: tuple[str, ...], batch: int, samples: tuple[int, ...] | None, partners: list[int]) -> None:
+    rows = RowMap.of(labels, batch, samples=samples)
+    assert rows.is_paired
+    assert rows.partners() == partners
+
+
+@pytest.mark.parametrize(
+    ("labels", "samples"),
+    [
+        (THREE_AND_ONE, None),  # 3 + 1 parts, or 2 + 2
+        (("cond",) * 3 + ("uncond",) * 2, None),
+        (THREE_AND_ONE, (0, 0, 0, None, 0, 1)),
+        (("cond", "uncond"), (0, 1)),  # of different samples
+        (("cond", "uncond", "uncond"), (1, 0, 1)),  # the cond row of sample 0 is in another call
+        (("cond", "uncond", "uncond"), (0, 0, 0)),
+        (("cond", "cond"), (0, 1)),
+    ],
+)
+def test_rows_that_are_not_known_to_belong_together_are_not_paired(
+    labels: tuple[str, ...], samples: tuple[int | None, ...] | None
+) -> None:
+    rows = RowMap.of(labels, len(labels), samples=samples)
+    assert not rows.is_paired
+    with pytest.raises(fs.RowsError, match="cannot be paired"):
+        rows.partners()
+
+
+def test_as_many_samples_as_rows() -> None:
+    message = r"^samples = \(0, 1, 0\) do not fit a batch of 2 rows: one number for each$"
+    with pytest.raises(fs.RowsError, match=message):
+        RowMap.of(("uncond", "cond"), 2, samples=(0, 1, 0))
+
+
 # --- call shapes -----------------------------------------------------------------------------------------------------
 
 

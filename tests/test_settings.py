@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import FouriScaleError, Settings, SettingsError, plan_family
+from fouriscale.errors import LONGEST_FIELD, one_line
 from fouriscale.settings import FAMILIES, METHODS, ROUNDINGS
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
@@ -86,7 +87,8 @@ REFUSED = [
 def test_messages_name_field_value_and_what_is_allowed(field: str, value: Any, allowed: str) -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(**{field: value})
-    assert str(caught.value) == f"{field} = {value!r} is not allowed: {allowed}"
+    if not (isinstance(value, int) and abs(value) > 10**60):  # longer ones are cut: tests/test_errors.py
+        assert str(caught.value) == f"{field} = {value!r} is not allowed: {allowed}"
     assert caught.value.field == field
     assert caught.value.value is value
     assert caught.value.allowed == allowed
@@ -214,7 +216,7 @@ def test_nothing_but_settings_errors(values: dict[str, Any]) -> None:
     chosen = outcome(values)
     if isinstance(chosen, SettingsError):
         assert chosen.field in values
-        assert str(chosen).startswith(f"{chosen.field} = ")
+        assert str(chosen).startswith(f"{one_line(chosen.field, LONGEST_FIELD)} = ")
     else:
         assert Settings.from_dict(chosen.to_dict()) == chosen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from fouriscale import __version__, plan_family
 from fouriscale.presets import AUTO_SETTINGS, load
 from fouriscale.webui.api import ROOT, credentials_of, schema_of_arguments
 from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
-from fouriscale.webui.describe import headline
+from fouriscale.webui.deciding import Page
+from fouriscale.webui.describe import FAMILY_NAMES, headline
 from webui_standin import Host, Processing
 
 
@@ -73,10 +75,11 @@ def test_schema(client: TestClient) -> None:
 def test_plan_of_a_family(client: TestClient, family: str) -> None:
     answer = client.get(ROOT + "/plan", params={"width": 2048, "height": 1536, "family": family})
     assert answer.status_code == 200
-    assert answer.json() == {
-        **json.loads(json.dumps(plan_family(family, 2048, 1536, AUTO_SETTINGS).to_dict())),
-        "preset": "Auto",
-    }
+    planned = {**json.loads(json.dumps(plan_family(family, 2048, 1536, AUTO_SETTINGS).to_dict())), "preset": "Auto"}
+    told = answer.json()
+    assert told.pop("text").startswith(f"{FAMILY_NAMES[family]} 2048×1536: dilation ")
+    assert told.pop("passes") == [{"pass": "first", **planned}]
+    assert told == planned
 
 
 def test_plan_of_the_current_model(client: TestClient) -> None:
@@ -98,9 +101,9 @@ def test_plan_with_a_preset(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("query", "said"),
     [
-        ({"width": 1000, "height": 1001}, "height = 1001 is not allowed: a multiple of 8 from 64 to 16384 pixels"),
+        ({"width": 1000, "height": 20000}, "height = 20000 is not allowed: a multiple of 8 from 64 to 16384 pixels"),
         ({"width": 0, "height": 512}, "width = 0 is not allowed: a multiple of 8"),
-        ({"width": 512, "height": 1 << 40}, "height = 1099511627776 is not allowed: a multiple of 8"),
+        ({"width": 512, "height": 1 << 40}, "height = 1099511627776 is not allowed: a number from 0"),
         ({"width": 512, "height": 512, "preset": "Turbo"}, "preset = 'Turbo' is not allowed: one of Auto, "),
         ({"width": 512, "height": 512, "preset": "SD 1.5 1024x1024"}, "preset = 'SD 1.5 1024x1024' is not allowed: a "),
         ({"width": 512, "height": 512, "family": "sd3"}, "family = 'sd3' is not allowed: auto, sd15, sd21, sdxl"),
@@ -122,20 +125,24 @@ def test_no_model(host: Host, client: TestClient, model: Any) -> None:
     host.load(model)
     answer = client.get(ROOT + "/plan", params={"width": 512, "height": 512})
     assert answer.status_code == 422
-    assert "has no UNet of Stable Diffusion 1.x, 2.x or XL" in answer.json()["detail"]
-    assert client.get(ROOT + "/status").json() == {"hooks": 0, "last": None}
+    said = "no model is loaded yet" if model is None else "has no UNet of Stable Diffusion 1.x, 2.x or XL"
+    assert said in answer.json()["detail"]
+    assert client.get(ROOT + "/status").json() == {"hooks": 0, "running": [], "last": None}
     assert client.get(ROOT + "/plan", params={"width": 512, "height": 512, "family": "sd15"}).status_code == 200
 
 
 def test_status(host: Host, client: TestClient) -> None:
-    assert client.get(ROOT + "/status").json() == {"hooks": 0, "last": None}
+    assert client.get(ROOT + "/status").json() == {"hooks": 0, "running": [], "last": None}
     seen: list[dict[str, Any]] = []
     host.after_unet = lambda *_: seen.append(client.get(ROOT + "/status").json())
     host.request(True)
     assert all(status["hooks"] > 0 for status in seen)
+    assert [[job["job"] for job in status["running"]] for status in seen] == [[1]] * 3
+    assert [status["last"] for status in seen] == [None] * 3
     status = client.get(ROOT + "/status").json()
     assert status["hooks"] == 0
-    run = {"preset", "unet_calls", "rows", "dilation_by_step"}
+    assert status["running"] == []
+    run = {"job", "preset", "unet_calls", "rows", "dilation_by_step"}
     assert set(status["last"]) == set(plan_family("sdxl", 256, 128).to_dict()) | run
     assert (status["last"]["size"], status["last"]["unet_calls"]) == ([256, 128], 2)
     host.request(True, "no such preset")
@@ -153,12 +160,48 @@ def test_status_sees_leftovers(host: Host, client: TestClient) -> None:
     assert client.get(ROOT + "/status").json()["hooks"] == 0
 
 
+def test_jobs_do_not_mix(host: Host, client: TestClient) -> None:
+    """Two requests whose events come in turns, as on a host that works on several."""
+    first, second = Processing(host, [True, "Auto", "Both", "published", False]), Processing(host, [True, "Turbo"])
+    host.event("process", first)
+    host.event("process_before_every_sampling", first, x=first.latent(), noise=None, c=None, uc=None)
+    before = client.get(ROOT + "/status").json()
+    assert [(job["job"], job["guidance"]) for job in before["running"]] == [(1, False)]
+    host.event("process", second)
+    host.event("process_before_every_sampling", second, x=second.latent(), noise=None, c=None, uc=None)
+    during = client.get(ROOT + "/status").json()
+    assert [job["job"] for job in during["running"]] == [1, 2]
+    assert during["running"][0] == before["running"][0]
+    assert "Turbo" in during["running"][1]["reason"]
+    second.close()
+    first.close()
+    after = client.get(ROOT + "/status").json()
+    assert after["running"] == []
+    assert (after["last"]["job"], after["last"]["active"], after["last"]["size"]) == (1, True, [256, 128])
+
+
+def test_a_job_without_an_end_is_forgotten(host: Host, client: TestClient) -> None:
+    p = Processing(host, [True])
+    host.event("process", p)
+    assert client.get(ROOT + "/status").json()["running"] == [{"job": 1}]
+    del p
+    gc.collect()
+    assert client.get(ROOT + "/status").json()["running"] == []
+
+
 PATHS = ["/presets", "/schema", "/plan?width=512&height=512", "/status"]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_open_without_credentials(client: TestClient, path: str) -> None:
     assert client.get(ROOT + path).status_code == 200
+
+
+@pytest.mark.parametrize(("flags", "code"), [((), 404), (("gradio_auth",), 404), (("nowebui",), 200)])
+def test_there_where_the_hosts_api_is(monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], code: int) -> None:
+    """The page's login (--gradio-auth) guards the page alone."""
+    client = client_of(Host(monkeypatch, "sdxl", flags=flags))
+    assert {client.get(ROOT + path).status_code for path in PATHS} == {code}
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -184,8 +227,8 @@ def test_routes_are_versioned() -> None:
 
 
 def test_headline_without_a_model_speaks_of_both_families() -> None:
-    text = headline(None, [], 1024, 1024, [])[0]
+    text = headline(None, [True], Page(1024, 1024), [])[0]
     assert text.startswith(
         "no model is loaded yet; SD 1.5 1024×1024: dilation 2 over 512×512, about 1.2× time; SDXL 1024×1024: nothing"
     )
-    assert "start = 7" in headline(None, [{"start": 7}], 1024, 1024, [])[0]
+    assert "start = 7" in headline(None, [{"start": 7}], Page(1024, 1024), [])[0]

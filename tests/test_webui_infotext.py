@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import Plan, SettingsError, plan_family
+from fouriscale.infotext import from_fields
 from fouriscale.presets import Preset, load
 from fouriscale.settings import LAYER_SETS, METHODS, ROUNDINGS, Settings
 from fouriscale.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
@@ -46,7 +47,8 @@ def done(parsed: Parsed, family: str, size: tuple[int, int] | None = None) -> tu
 def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None = None) -> None:
     """Check that pasting restores the settings, the plan, and what only the script looks at."""
     plan, name = done(parsed, family, size)
-    args = pasted(written(fields_of(parsed, name, plan)))
+    text = written(fields_of(parsed, name, plan))
+    args = pasted(text)
     restored, _ = done(parse(dataclasses.astuple(args)), family, size)
     assert args.low_memory is False  # nothing to paste
     plan, restored = (
@@ -58,6 +60,8 @@ def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None
         stop = plan.stop if wanted.stop is None else wanted.stop
         wanted = wanted.replace(start=min(plan.start if wanted.start is None else wanted.start, stop), stop=stop)
     assert restored == dataclasses.replace(plan, settings=wanted)
+    read = from_fields(parse_infotext(text), family, size or SIZES[family], PRESETS)
+    assert read == wanted  # so the picture can be made without the WebUI
     assert args.enabled is True
     assert (args.passes, args.size_conditioning) == (parsed.args.passes, parsed.args.size_conditioning)
 

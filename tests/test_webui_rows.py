@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fouriscale as fs
-from fouriscale.hosts.webui import A1111Rows, with_size
+from fouriscale.hosts.webui import A1111Rows, and_parts, with_size
 from fouriscale.session import count_hooks
 from unets import largest, noise
 from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, text_and_vector, words
@@ -231,7 +232,85 @@ def test_small_tiles_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     host.main_model.apply_model = halves
     _, (plain,) = host.request(False)
     check(host, picture, plain)
-    assert p.extra_generation_params == {}
+    reason = (
+        "every UNet call in which it should act had another size than planned (128×64 instead of 256×64 pixels), "
+        "as in tiled sampling"
+    )
+    assert list(p.comments) == [f"FouriScale had no effect, because {reason}"]
+    assert p.extra_generation_params == {"FouriScale had no effect": reason}
+    last = host.module.REPORT.last
+    assert (last["active"], last["reason"], last["unet_calls"]) == (False, reason, 0)
+    assert (last["calls"]["other_size"], last["calls"]["beyond"]) == (2, 1)
+
+
+# --- amplified guidance needs to know which rows belong together ------------------------------------------------------
+
+UNEVEN = {"weights": ((0.5, 0.4, 0.3), (1.0,))}
+AMPLIFIED = {"amp_guidance": 2.4}
+
+
+def doubled_scale(host: Host, p: Processing) -> Tensor:
+    """The plain computation with a CFG scale that is 2.4 times larger in the first step, the only one before start."""
+    plan = plan_of(host, p)
+    first = three_rows(host.unet, plan, p.latent(), p.words, scale=2.4 * p.cfg_scale, stop=1)
+    usual = three_rows(host.unet, plan, p.latent(), p.words, scale=p.cfg_scale, stop=1)
+    assert largest(first - usual) > 100 * TOLERANCE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("webui_unets.TIMESTEPS", TIMESTEPS[1:])
+        return three_rows(host.unet, plan, first, p.words, scale=p.cfg_scale)
+
+
+CALLS: list[Any] = [
+    pytest.param(False, UNEVEN, id="a1111-3-and-1"),
+    pytest.param(False, AND, id="a1111-2-and-2"),
+    pytest.param(True, AND, id="forge-2-and-2"),
+    pytest.param(True, {"weights": ((1.0,), (1.0,))}, id="forge-batch-2"),
+]
+
+
+@pytest.mark.parametrize(("forge", "prompts"), CALLS)
+def test_amplified_guidance_takes_each_pictures_own_negative_prompt(
+    monkeypatch: pytest.MonkeyPatch, forge: bool, prompts: dict[str, Any]
+) -> None:
+    host = Host(monkeypatch, "sd15", forge)
+    p, (picture,) = host.request(AMPLIFIED, prompts=words("sd15", **prompts))
+    check(host, picture, doubled_scale(host, p))
+    assert p.comments == {}
+
+
+@pytest.mark.parametrize(
+    ("forge", "prompts", "flags", "calls"),
+    [
+        (False, UNEVEN, {"batch_cond_uncond": False}, "2 of 9"),
+        (False, {"weights": ((0.6, 0.5), (1.0,))}, {"batch_cond_uncond": False}, "2 of 9"),
+        (True, {"weights": ((0.5, 0.4, 0.3),)}, {"room": 2}, "2 of 6"),  # uncond with one part, then the others
+    ],
+)
+def test_rows_in_several_calls_are_not_amplified_and_said(
+    monkeypatch: pytest.MonkeyPatch, forge: bool, prompts: dict[str, Any], flags: dict[str, Any], calls: str
+) -> None:
+    host = Host(monkeypatch, "sd15", forge)
+    for name, value in flags.items():
+        setattr(host, name, value)
+    p, (picture,) = host.request(AMPLIFIED, prompts=words("sd15", **prompts))
+    check(host, picture, expected(host, p))
+    (comment,) = p.comments
+    assert comment.startswith(f"FouriScale amplified or damped guidance had no effect in {calls} UNet calls")
+
+
+def test_parts_that_the_host_does_not_tell_are_not_amplified(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fouriscale.hosts.webui.and_parts", lambda denoiser: None)
+    host = Host(monkeypatch, "sd15")
+    p, (picture,) = host.request(AMPLIFIED, prompts=words("sd15", **UNEVEN))
+    check(host, picture, expected(host, p))
+    (comment,) = p.comments
+    assert comment.startswith("FouriScale amplified or damped guidance had no effect in 1 of 3 UNet calls, as")
+
+
+@pytest.mark.parametrize("extra", [None, {}, {"cond": 3}, {"cond": SimpleNamespace(batch=[1.0])}])
+def test_denoisers_that_keep_no_prompts(extra: Any) -> None:
+    assert and_parts(None) is and_parts(SimpleNamespace(sampler=None)) is None
+    assert and_parts(SimpleNamespace(sampler=SimpleNamespace(sampler_extra_args=extra))) is None
 
 
 # --- ControlNet and patches ------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Watch:
         assert [count_hooks(unet) for unet in self.unets] == [0] * len(self.unets)
         assert [traces(unet) for unet in self.unets] == self.before
         for sampler in self.host.samplers:
-            assert set(vars(sampler)) == {"model_wrap_cfg", "last_latent"}
+            assert set(vars(sampler)) == {"model_wrap_cfg", "last_latent", "sampler_extra_args"}
         if p is not None:
             assert set(vars(p)) - {XYZ_ATTRIBUTE} == set(vars(Processing(self.host)))
 
@@ -160,7 +160,7 @@ def test_unloading_without_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @HOSTS
-@pytest.mark.parametrize("broken", ["plan", "attach"])
+@pytest.mark.parametrize("broken", ["plan_for", "attach"])
 def test_exception_of_our_own(monkeypatch: pytest.MonkeyPatch, forge: bool, broken: str) -> None:
     """The host would swallow it and show a plain picture without a word."""
     host = Host(monkeypatch, forge=forge)
@@ -353,13 +353,13 @@ def test_bug_while_the_refiner_takes_over(monkeypatch: pytest.MonkeyPatch, forge
     other = build_unet(forge=forge, seed=1)
     watch = Watch(host, host.unet, other)
     host.refiner = (1, host.make_model(other))
-    real, calls = run_module.plan, []
+    real, calls = run_module.plan_for, []
 
     def second_fails(*args: Any) -> Any:
         calls.append(args)
         return real(*args) if len(calls) == 1 else 1 / 0
 
-    monkeypatch.setattr(run_module, "plan", second_fails)
+    monkeypatch.setattr(run_module, "plan_for", second_fails)
     p, _ = host.request(True)
     watch.check(p)
     assert "unexpected ZeroDivisionError" in comment_of(p)
@@ -599,8 +599,11 @@ def test_report(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     plan = fs.plan(host.unet, 256, 128)
     assert all(n > len(plan.layers) for n in seen)
     assert last.pop("unet_calls") == 2
+    counts = {"at_work": 2, "beyond": 1, "other_size": 0, "unreached": 0, "compiled": 0, "partly": 0, "unpaired": 0}
+    assert last.pop("calls") == counts
     assert last.pop("rows") == ["uncond", "cond", "cond_weak"]
     assert last.pop("preset") == "Auto"
+    assert last.pop("job") == 1
     steps = last.pop("dilation_by_step")
     assert [round(step["progress"], 3) for step in steps] == [round(1 - t / 999, 3) for t in TIMESTEPS]
     assert [step["dilation"] for step in steps] == [round(plan.dilation_at(1 - t / 999), 4) for t in TIMESTEPS]

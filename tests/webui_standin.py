@@ -161,6 +161,7 @@ class Denoiser:
     def __init__(self, host: Host):
         self.host = host
         self.p: Any = None
+        self.sampler: Any = None
         self.step = 0
 
     def __call__(self, x: Tensor, timesteps: Tensor) -> Tensor:
@@ -278,6 +279,8 @@ class Sampler:
 
     def __init__(self, host: Host):
         self.model_wrap_cfg = (ForgeDenoiser if host.forge else A1111Denoiser)(host)
+        self.model_wrap_cfg.sampler = self
+        self.sampler_extra_args: dict[str, Any] = {}
         self.last_latent: Tensor | None = None
 
     def launch_sampling(self, steps: int, func: Callable[[], Tensor]) -> Tensor:
@@ -291,6 +294,7 @@ class Sampler:
     def sample(self, p: Processing, x: Tensor) -> Tensor:
         """All steps from `x`."""
         self.model_wrap_cfg.p, self.model_wrap_cfg.step = p, 0
+        self.sampler_extra_args = {"cond": SimpleNamespace(batch=p.words.weights)}
 
         def steps() -> Tensor:
             latent = x
@@ -352,7 +356,7 @@ class Host:
 
     def __init__(
         self, patch: pytest.MonkeyPatch, family: str = "sd15", forge: bool = False, api_auth: str | None = None,
-        unet: nn.Module | None = None,
+        unet: nn.Module | None = None, flags: Sequence[str] = ("api",),
     ):  # fmt: skip
         self.family, self.forge = family, forge
         self.batch_cond_uncond, self.room = True, 1000
@@ -368,7 +372,7 @@ class Host:
         self.infotexts: list[str] = []
         self.model_data = SimpleNamespace(sd_model=None)
         self.options: dict[str, Any] = {"fouriscale_user_folder": str(ROOT / "tests" / "no such folder")}
-        self.modules = modules_package(self, api_auth)
+        self.modules = modules_package(self, api_auth, flags)
         for name, module in self.modules.items():
             patch.setitem(sys.modules, name, module)
         if importlib.util.find_spec("gradio") is None:
@@ -497,13 +501,13 @@ class AxisOption:
         self.label, self.type, self.apply, self.choices = label, type, apply, choices
 
 
-def modules_package(host: Host, api_auth: str | None) -> dict[str, ModuleType]:
+def modules_package(host: Host, api_auth: str | None, flags: Sequence[str]) -> dict[str, ModuleType]:
     """The host's package, as far as the extension imports it."""
     shared, callbacks, scripts = ModuleType("shared"), ModuleType("script_callbacks"), ModuleType("scripts")
     shared.opts = SimpleNamespace(data=host.options, added={})
     shared.opts.add_option = lambda name, info: shared.opts.added.update({name: info})
     shared.OptionInfo = OptionInfo
-    shared.cmd_opts = SimpleNamespace(api_auth=api_auth)
+    shared.cmd_opts = SimpleNamespace(api_auth=api_auth, **dict.fromkeys(flags, True))
     kinds = ("cfg_denoiser", "app_started", "ui_settings", "script_unloaded")
     callbacks.registered = {kind: [] for kind in kinds}
     for kind in kinds:

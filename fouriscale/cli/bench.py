@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import SettingsError
+from ..hosts.diffusers import check_device
 from ..maths.sizes import check_picture_size
 from ..settings import Settings
 from .generate import DTYPES, at_least
@@ -53,6 +54,7 @@ def bench(
     wanted = list(dict.fromkeys(mode.strip() for mode in modes.split(",") if mode.strip()))
     _check(unet, layouts.LAYOUTS, wanted, known.MODES, dtype)
     check_picture_size(width, height)
+    check_device(device)
     at_least("rounds", rounds, 1)
     if base is not None and (base % 64 or not 64 <= base <= 2048):
         raise SettingsError("base", base, "a multiple of 64 from 64 to 2048")

@@ -13,7 +13,9 @@ from rich.table import Table
 from .. import bundled
 from ..errors import SettingsError
 from ..measure.objects import count_objects
-from ..settings import Settings
+from ..presets import AUTO, AUTO_SETTINGS
+from .interrupt import finished_pictures_are_kept
+from .options import check_seeds
 from .pictures import save_png, sheet, slug
 from .sampling import Request, Result, load, sample
 
@@ -33,18 +35,19 @@ def demo(
     words = list(dict.fromkeys(w.strip() for w in prompts.split(",") if w.strip()))
     if not words:
         raise SettingsError("prompts", prompts, "words, separated by commas")
+    check_seeds(seed, len(words))
     requests = [
         Request(
             prompt=word, width=bundled.BASE * across, height=bundled.BASE * down, seed=seed + n, steps=STEPS, cfg=CFG,
-            settings=settings, preset="Auto" if settings else None,
+            settings=settings, preset=AUTO, own=AUTO_SETTINGS,
         )
         for n, word in enumerate(words)
         for name, across, down in SIZES
-        for settings in ((None,) if name == "base" else (None, Settings()))
+        for settings in ((None,) if name == "base" else (None, AUTO_SETTINGS))
     ]  # fmt: skip
     pipe = load(bundled.folder())
     done: list[tuple[Request, Result]] = []
-    with Progress(transient=True) as bar:
+    with finished_pictures_are_kept(), Progress(transient=True) as bar:
         task = bar.add_task("pictures", total=len(requests) * STEPS)
         for request in requests:
             result = sample(pipe, request, lambda _step: bar.advance(task))

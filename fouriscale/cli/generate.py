@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,22 @@ from ..reference_config import ReferenceConfig
 from ..settings import Settings
 from ..unet.structure import describe
 from . import options
-from .batch import Division, is_first, make_all, own_device, parse_shard, read_prompts
-from .options import DTYPES, Addons, at_least, in_range, one_of, parse_base
+from .batch import Division, make_all, parse_shard, read_prompts
+from .identity import Identity, identify
+from .options import (
+    DTYPES,
+    MOST_PICTURES,
+    MOST_STEPS,
+    Addons,
+    at_least,
+    check_cfg,
+    check_seeds,
+    in_range,
+    one_of,
+    parse_base,
+)  # fmt: skip
 from .sampling import METHODS, TILES, Refiner, Request, load, quiet
+from .team import is_first, own_device
 
 
 def generate(
@@ -38,8 +52,8 @@ def generate(
     count: options.Count = None,
     steps: options.Steps = None,
     cfg: options.Cfg = None,
-    scheduler: options.Scheduler = "ddim",
-    eta: options.Eta = 1.0,
+    scheduler: options.Scheduler = None,
+    eta: options.Eta = None,
     start: options.Start = None,
     stop: options.Stop = None,
     base: options.Base = "",
@@ -70,20 +84,22 @@ def generate(
     shard: options.Shard = "",
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
-    given = given_by(config, preset, width, height)
+    chosen = preset_files.find(preset)
+    given = given_by(config, chosen, width, height)
     width, height = given.size
     sizes.check_picture_size(width, height)
     one_of("method", method, METHODS)
     one_of("dtype", dtype, DTYPES)
-    one_of("scheduler", scheduler, SCHEDULERS)
     one_of("vae_tiles", vae_tiles, TILES)
-    at_least("count", count, 1)
-    at_least("steps", steps, 1)
-    at_least("batch_size", batch_size, 1)
+    at_least("count", count, 1, MOST_PICTURES)
+    at_least("steps", steps, 1, MOST_STEPS)
+    at_least("batch_size", batch_size, 1, MOST_PICTURES)
+    count = count or given.count
+    check_seeds(seed, count)
+    sampled = {"scheduler": scheduler, "eta": eta, "steps": steps or given.steps or None, "cfg": cfg}
+    check_run(run_of(chosen, sampled))
     division = Division(batch_size or given.batch, resume, parse_shard(shard))
-    in_range("eta", eta, 0.0, 1.0)
     prompts = read_prompts(prompt)
-    chosen = preset_files.find(preset)
     changes = {
         "start": start, "stop": stop, "base": parse_base(base), "dilation": dilation, "layers": layers,
         "guidance": guidance, "filter": filter, "stopband_strong": stopband_strong, "stopband_weak": stopband_weak,
@@ -91,37 +107,58 @@ def generate(
         "low_memory": low_memory or None, "fast": fast or None,
     }  # fmt: skip
     changes = {k: v for k, v in changes.items() if v is not None}
-    settings = (chosen.settings if chosen else preset_files.AUTO_SETTINGS).replace(**changes)
+    own = chosen.settings if chosen else preset_files.AUTO_SETTINGS
+    settings = own.replace(**changes)
     added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
     pipe, second = load_all(model, added, DTYPES[dtype], own_device(device), single_file_config)
     if given.file:
         settings = given.settings(describe(pipe.unet)).replace(**changes)
-    set_scheduler(pipe, scheduler)
     if freeu is None and method == "fouriscale":
         settings = with_freeu(settings, pipe.unet)
     plan = planning.plan(pipe.unet, width, height, settings)
-    run = _run_of(chosen, plan)
+    if chosen is not None and not chosen.fits(plan.family):
+        raise SettingsError("preset", chosen.name, f"one for {plan.family}, which this model is, or Auto")
+    run = run_of(chosen or preset_files.choose(plan.family, width, height), sampled, plan.family)
+    set_scheduler(pipe, run["scheduler"])
+    make_folder(out)
     if is_first():
         print_plan(plan, method)
-    out.mkdir(parents=True, exist_ok=True)
     request = Request(
         prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
-        negative=negative, steps=steps or given.steps or int(run.get("steps", 50)),
-        cfg=float(run.get("cfg", 5.0 if plan.family == "sdxl" else 7.5)) if cfg is None else cfg, eta=eta,
-        scheduler=scheduler, preset=None if given.file else preset, model=Path(model).name if model else "bundled",
-        control=added.control, refiner=second, loras=tuple((path.stem, weight) for path, weight in added.loras),
-        vae_tiles=vae_tiles,
-        embeddings=tuple(token for _, token in added.embeddings),
+        negative=negative, **run, preset=None if given.file else chosen.name if chosen else preset_files.AUTO,
+        model=Path(model).name if model else "bundled", control=added.control, refiner=second,
+        loras=tuple((path.stem, weight) for path, weight in added.loras), vae_tiles=vae_tiles,
+        embeddings=tuple(token for _, token in added.embeddings), own=None if given.file else own,
     )  # fmt: skip
-    make_all(pipe, request, prompts, count or given.count, out, division)
+    make_all(pipe, request, prompts, count, out, division, lambda: identity_of(model, added, single_file_config))
 
 
-def given_by(config: Path | None, preset: str, width: int | None, height: int | None) -> ReferenceConfig:
-    """What a configuration of the authors says, or stand-ins, at the size that is asked for. Raises SettingsError."""
-    given = ReferenceConfig("", (512, 512), 0)
+def make_folder(out: Path) -> None:
+    """Make the folder for the pictures. Raises SettingsError."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError("out", str(out), f"a folder that can be made ({error.strerror})") from None
+
+
+def identity_of(model: str, added: Addons, config: str) -> Identity:
+    """What is loaded, by its content. Raises OSError."""
+    return Identity(
+        identify(model or bundled.folder()), identify(added.refiner), identify(added.controlnet),
+        tuple(identify(path) for path, _ in added.loras), tuple(identify(path) for path, _ in added.embeddings),
+        identify(config),
+    )  # fmt: skip
+
+
+def given_by(config: Path | None, chosen: Preset | None, width: int | None, height: int | None) -> ReferenceConfig:
+    """What a configuration of the authors says, or stand-ins, at the size that is asked for, else the preset's own.
+
+    Raises SettingsError.
+    """
+    given = ReferenceConfig("", (chosen.size if chosen else None) or (512, 512), 0)
     if config is not None:
-        if preset_files.find(preset) is not None:
-            raise SettingsError("preset", preset, "Auto beside --config, which says what presets say")
+        if chosen is not None:
+            raise SettingsError("preset", chosen.name, "Auto beside --config, which says what presets say")
         given = reference_config.read(config)
     size = given.size[0] if width is None else width, given.size[1] if height is None else height
     return dataclasses.replace(given, size=size)
@@ -151,14 +188,19 @@ def with_freeu(settings: Settings, unet: Any) -> Settings:
     return changed if acts else settings
 
 
-def _run_of(chosen: Preset | None, plan: Plan) -> Any:
-    """How to sample: as the chosen preset says, else as the one that fits the size. Raises SettingsError."""
-    if chosen is None:
-        auto = preset_files.choose(plan.family, *plan.size)
-        return auto.run if auto else {}
-    if not chosen.fits(plan.family):
-        raise SettingsError("preset", chosen.name, f"one for {plan.family}, which this model is, or Auto")
-    return chosen.run
+def run_of(chosen: Preset | None, given: Mapping[str, Any], family: str = "sd15") -> dict[str, Any]:
+    """How to sample: as was given, else as the preset says, else as usual for the family."""
+    usual = {"scheduler": "ddim", "eta": 1.0, "steps": 50, "cfg": 5.0 if family == "sdxl" else 7.5}
+    run = {**usual, **(chosen.run if chosen else {}), **{k: v for k, v in given.items() if v is not None}}
+    return {**run, "eta": float(run["eta"]), "cfg": float(run["cfg"])}
+
+
+def check_run(run: Mapping[str, Any]) -> None:
+    """Raise SettingsError for what cannot be sampled with, be it from a preset's file."""
+    one_of("scheduler", run["scheduler"], SCHEDULERS)
+    in_range("eta", run["eta"], 0.0, 1.0)
+    at_least("steps", run["steps"], 1, MOST_STEPS)
+    check_cfg(run["cfg"])
 
 
 def print_plan(plan: Plan, method: str) -> None:

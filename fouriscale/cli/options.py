@@ -18,7 +18,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 # What is drawn, by which model.
 Prompt = Annotated[str, typer.Option(help="The prompt, or a .txt file with one prompt a line.")]
-Width = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.", show_default="512")]
+Width = Annotated[int | None, typer.Option(help="Pixels, a multiple of 8.", show_default="the preset's, else 512")]
 Model = Annotated[str, typer.Option(help="Folder, .safetensors file or hub id.", show_default="bundled")]
 ModelConfig = Annotated[
     str,
@@ -33,8 +33,8 @@ Seed = Annotated[int, typer.Option(help="Picture n of a prompt uses seed + n.")]
 Count = Annotated[int | None, typer.Option(help="Pictures per prompt.", show_default="1")]
 Steps = Annotated[int | None, typer.Option(help="Sampling steps.", show_default="the preset's, else 50")]
 Cfg = Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5 or 5")]
-Scheduler = Annotated[str, typer.Option(help=", ".join(SCHEDULERS))]
-Eta = Annotated[float, typer.Option(help="Noise of DDIM steps, 0 to 1.")]
+Scheduler = Annotated[str | None, typer.Option(help=", ".join(SCHEDULERS), show_default="the preset's, else ddim")]
+Eta = Annotated[float | None, typer.Option(help="Noise of DDIM steps, 0 to 1.", show_default="the preset's, else 1")]
 # The method.
 Method = Annotated[str, typer.Option(help=", ".join(METHODS))]
 Start = Annotated[float | None, typer.Option(help="Full strength until this fraction of the run.")]
@@ -83,6 +83,9 @@ BatchSize = Annotated[int | None, typer.Option(help="Pictures made at once.", sh
 Resume = Annotated[bool, typer.Option("--resume/--no-resume", help="Keep the pictures that are there already.")]
 Shard = Annotated[str, typer.Option(help="Make only part I of N, one on each machine.", metavar="I/N")]
 
+LAST_SEED = 2**64 - 1
+MOST_STEPS = 1000  # as many as the models were trained with
+MOST_PICTURES = 1_000_000
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -178,10 +181,23 @@ def in_range(name: str, value: float, low: float, high: float) -> None:
         raise SettingsError(name, value, f"a number from {low:g} to {high:g}")
 
 
-def at_least(name: str, value: int | None, least: int) -> None:
-    """Raise SettingsError for a `value` below `least`."""
-    if value is not None and value < least:
-        raise SettingsError(name, value, f"a whole number from {least}")
+def at_least(name: str, value: int | None, least: int, most: int | None = None) -> None:
+    """Raise SettingsError for a `value` below `least` or above `most`."""
+    if value is not None and (value < least or (most is not None and value > most)):
+        raise SettingsError(name, value, f"a whole number from {least}" + (f" to {most}" if most else ""))
+
+
+def check_seeds(first: int, count: int = 1) -> None:
+    """Raise SettingsError unless `count` seeds from `first` on are what a random generator can start from."""
+    if not 0 <= first <= LAST_SEED - (count - 1):
+        of_all = f", the last of {count} pictures' too" if count > 1 else ""
+        raise SettingsError("seed", first, f"a whole number from 0 to {LAST_SEED}{of_all}")
+
+
+def check_cfg(cfg: float | None) -> None:
+    """Raise SettingsError for a CFG scale that is no number, or without measure."""
+    if cfg is not None:
+        in_range("cfg", cfg, 0.0, 1000.0)
 
 
 def parse_base(text: str) -> tuple[int, int] | None:
@@ -189,6 +205,6 @@ def parse_base(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     sides = text.lower().replace("×", "x").split("x")
-    if len(sides) != 2 or not all(s.strip().isdecimal() for s in sides):
+    if len(sides) != 2 or not all(s.strip().isdecimal() and len(s) < 10 for s in sides):
         raise SettingsError("base", text, "WIDTHxHEIGHT in pixels, such as 512x512")
     return int(sides[0]), int(sides[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +9,20 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from .files import write_whole
+
 GAP, LABEL = 12, 40
 RECORD = "fouriscale"  # name of the PNG text that holds what a picture was made from, as JSON
 
 
 def save_png(image: Image.Image, path: Path, parameters: str, record: str = "") -> None:
-    """Write `image` with `parameters` as the WebUI's PNG text. Atomic: a killed run leaves no half picture."""
+    """Write `image` with `parameters` as the WebUI's PNG text, whole or not at all, whatever ends the run."""
     info = PngInfo()
     info.add_text("parameters", parameters)
     if record:
         info.add_text(RECORD, record)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        image.save(partial, format="PNG", pnginfo=info)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    write_whole(path, lambda file: image.save(file, format="PNG", pnginfo=info))
 
 
 def slug(text: str, longest: int = 48) -> str:

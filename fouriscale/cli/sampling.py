@@ -22,6 +22,7 @@ from ..plans import Plan
 from ..settings import METHODS as ENGINE_METHODS
 from ..settings import Settings
 from ..vae.tiled import TiledDecoder
+from .errors import NotFiniteError
 
 METHODS = ("plain", *ENGINE_METHODS)
 TILES = ("auto", "on", "off")
@@ -59,8 +60,9 @@ class Refiner:
 
 @dataclass(frozen=True)
 class Request:
-    """What one picture is made from. settings: None means plain. preset: its name, for the picture's text.
+    """What one picture is made from. settings: None means plain.
 
+    preset, own: its name and what it means by itself, for the picture's text; `own` is None where there is no preset.
     control: needs a pipeline with a ControlNet. loras: names and weights of what was merged, for the picture's text.
     embeddings: tokens that the pipeline was taught.
     vae_tiles: see `decode`.
@@ -83,6 +85,7 @@ class Request:
     loras: tuple[tuple[str, float], ...] = ()
     vae_tiles: str = "auto"
     embeddings: tuple[str, ...] = ()
+    own: Settings | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def decode(pipe: Any, latents: torch.Tensor, tiles: str = "auto") -> list[Image.
 
     tiles: "on", "off", or "auto" for pictures from 2048×2048 pixels on. The picture is the same, but for rounding.
     Raises UnsupportedModelError for "on" and a decoder that cannot be tiled; "auto" leaves such a decoder as it is.
+    Raises NotFiniteError for latents, or pictures of them, that are not: a black picture is nobody's wish.
     """
     with _tiles(pipe, latents, tiles):
         return _decode(pipe, latents)
@@ -219,12 +223,31 @@ def _decode(pipe: Any, latents: torch.Tensor) -> list[Image.Image]:
     try:
         pictures = []
         for one in latents.split(1):
+            _check_finite("latents", one)
             values = one.to(pipe.vae.dtype) / config.scaling_factor + shift
             pictures.append(pipe.vae.decode(values, return_dict=False)[0].float())
+            _check_finite("picture as the decoder made it", pictures[-1])
     finally:
         if upcast:
             pipe.vae.to(dtype)
     return pipe.image_processor.postprocess(torch.cat(pictures), output_type="pil")
+
+
+def _check_finite(what: str, values: torch.Tensor) -> None:
+    bad = int((~torch.isfinite(values)).sum())
+    if bad:
+        raise NotFiniteError(f"{bad} of {values.numel()} numbers of the {what} are NaN or infinite")
+
+
+def why_not_finite(pipe: Any) -> str:
+    """Why a picture of `pipe` may have come to nothing, as the end of a sentence; "" where that is not known."""
+    for part, module in pipe.components.items():
+        if isinstance(module, torch.nn.Module):
+            for name, weight in module.named_parameters():
+                if not torch.isfinite(weight).all():
+                    return f", as are weights of the model or of what was merged into it ({part}.{name})"
+    advice = "; float16 may not reach far enough: try --dtype bfloat16 or float32"
+    return advice if pipe.unet.dtype == torch.float16 else ""
 
 
 def parameters(request: Request, plan: Plan) -> str:
@@ -249,6 +272,6 @@ def parameters(request: Request, plan: Plan) -> str:
     if request.scheduler == "ddim" and request.eta:
         fields["Eta DDIM"] = request.eta
     if request.settings is not None and plan.active:
-        fields.update(infotext.to_fields(request.settings, request.preset))
+        fields.update(infotext.to_fields(plan, request.preset or infotext.CUSTOM, request.own))
     prompt = " ".join([request.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in request.loras)])
     return infotext.infotext(prompt, request.negative, fields)

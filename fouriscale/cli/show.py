@@ -12,7 +12,9 @@ from .. import presets as preset_files
 from ..errors import SettingsError
 from ..planning import plan_family
 from ..settings import FAMILIES
-from .generate import parse_base
+from ..unet.structure import blueprint_structure
+from ..webui.args import parse
+from ..webui.deciding import FIRST, Pass, Request, plan_for
 
 
 def presets() -> None:
@@ -40,10 +42,6 @@ def plan(
     """Say what would be done for a size and a model family."""
     if family not in FAMILIES:
         raise SettingsError("family", family, "one of " + ", ".join(FAMILIES))
-    chosen = preset_files.find(preset)
-    if chosen and not chosen.fits(family):
-        raise SettingsError("preset", preset, f"one for {family}, or Auto")
-    settings = chosen.settings if chosen else preset_files.AUTO_SETTINGS
-    if base:
-        settings = settings.replace(base=parse_base(base))
-    typer.echo(str(plan_family(family, width, height, settings)))
+    values = {"preset": preset, **({"base": base} if base else {})}
+    request = Request(parse([values]), tuple(preset_files.load()), (Pass(FIRST, (width, height)),))
+    typer.echo(str(plan_for(blueprint_structure(family), request).passes[0].plan))

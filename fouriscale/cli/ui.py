@@ -22,14 +22,18 @@ def ui(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 7865,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps …")] = "cpu",
-    presets: Annotated[Path, typer.Option(help="Folder for your own presets.")] = Path("user_presets"),
+    presets: Annotated[
+        Path | None,
+        typer.Option(help="Folder for your own presets.", show_default="user_presets in the checkout, else your data"),
+    ] = None,
 ) -> None:
     """Serve a page that makes pictures plain and with FouriScale, side by side."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
-        from ..webui.page import build_page
+        from ..webui.page import build_page, serve
+        from ..webui.user_presets import default_folder
     except ImportError:
-        raise FouriScaleError("the page needs gradio: pip install gradio") from None
+        raise FouriScaleError("the page needs gradio: make ui, or pip install -r requirements/ui.txt") from None
     pipe = load(model or bundled.folder(), device=device)
     family = describe(pipe.unet).family
     steps, cfg = (50, 5.0 if family == "sdxl" else 7.5) if model else (STEPS, CFG)
@@ -45,5 +49,6 @@ def ui(
         return result.image, result.seconds
 
     base = 8 * int(pipe.unet.config.sample_size)
-    page = build_page(pipe.unet, make, presets, base, "hamburger" if not model else "", steps, cfg)
-    page.queue().launch(server_name=host, server_port=port, share=False)
+    own_presets = presets or default_folder()
+    page = build_page(pipe.unet, make, own_presets, base, "hamburger" if not model else "", steps, cfg)
+    serve(page, host, port)

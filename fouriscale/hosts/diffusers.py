@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +19,13 @@ from ..planning import plan
 from ..plans import Plan
 from ..session import Session
 from ..settings import Settings
+from ..unet.compiled import refuse_compiled
 from .diffusers_attention import DiffusersCalls
 
 # At twice the size, the deep residuals of a ControlNet that is dilated like the UNet agree with those at the training
 # size to a correlation of 0.78, those of a plain one to 0.60 (t = 950, a small ControlNet trained on outlines).
 HOOK_CONTROL = True
+OPTIONAL_PARTS = ("safety_checker", "feature_extractor", "image_encoder")  # not needed to make pictures
 NO_KARRAS = {"use_karras_sigmas": False}
 # name -> (class, arguments beyond the model's own scheduler config)
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -64,12 +68,13 @@ def load_any(
 
     kind: the class that a single file is read as; None: by its weights. name: what messages call the model.
     """
-    _check_device(device)
+    check_device(device)
     path = Path(model)
     try:
         if path.is_file():
             pipe = _from_single_file(path, dtype, config, kind)
         elif path.is_dir():
+            _check_parts(path, name)
             pipe = diffusers.DiffusionPipeline.from_pretrained(path, torch_dtype=dtype, safety_checker=None)
         elif str(model).count("/") == 1 and not str(model).startswith((".", "/", "~")):
             pipe = diffusers.DiffusionPipeline.from_pretrained(str(model), torch_dtype=dtype)
@@ -79,8 +84,31 @@ def load_any(
     except ModelError:
         raise
     except Exception as error:  # the libraries have no common error for files that are not as they should be
-        advice = "; offline, name a --single-file-config" if path.is_file() and "Connect" in str(error) else ""
+        advice = "; offline, name a --single-file-config" if path.is_file() and _is_offline(error) else ""
         raise ModelError(f"{name} = {str(model)!r} could not be loaded: {first_line(error)}{advice}") from error
+
+
+def _check_parts(folder: Path, name: str) -> None:
+    """Raise ModelError for a part that the folder names and lacks: a tokenizer is made up by its library then."""
+    listed = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for part, kind in listed.items():
+        named = isinstance(kind, list) and all(kind) and part not in OPTIONAL_PARTS
+        if named and not (folder / part).is_dir():
+            raise ModelError(f"{name} = {str(folder)!r} could not be loaded: it has no folder {part}")
+    for part in (part for part in listed if part.startswith("tokenizer") and (folder / part).is_dir()):
+        if not any((folder / part / file).is_file() for file in ("vocab.json", "tokenizer.json")):
+            raise ModelError(f"{name} = {str(folder)!r} could not be loaded: its {part} has no vocabulary")
+
+
+def _is_offline(error: BaseException | None) -> bool:
+    """Whether an error is that of the hub being out of reach, or was raised because of it."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    while error is not None:
+        if isinstance(error, ConnectionError | LocalEntryNotFoundError) or type(error).__name__ == "ConnectError":
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def first_line(error: Exception) -> str:
@@ -89,10 +117,11 @@ def first_line(error: Exception) -> str:
     return " ".join(line.strip() for line in lines[: 1 + lines[0].rstrip().endswith(":")])
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Raise SettingsError for a device that this PyTorch cannot use."""
     try:
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:  # by kind of device
         allowed = "cpu, or one that this PyTorch can use"
         raise SettingsError("device", device, f"{allowed} ({str(error).splitlines()[0]})") from None
 
@@ -154,9 +183,8 @@ def attached(
         yield run
         return
     sessions = [Session(pipe.unet, decided, rows, DiffusersCalls())]
-    controlnet = getattr(pipe, "controlnet", None)
-    if hook_control and controlnet is not None:
-        sessions.append(Session(controlnet, control_plan(decided, controlnet), None))
+    if hook_control and settings is not None and decided.active:
+        sessions += [Session(net, control_plan(decided, net), None) for net in controlnets(pipe)]
     # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
     counted = begins and pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
 
@@ -181,11 +209,29 @@ def attached(
             if settings is not None:
                 session.attach()
         yield run
+        for name, session in zip(("", *("ControlNet: " for _ in sessions[1:])), sessions, strict=True):
+            found = session.verdict
+            for sentence in (found.sentence if found.prevented else None, *found.notes):
+                if sentence is not None:
+                    warnings.warn(f"FouriScale {name}{sentence}", stacklevel=3)
+
+
+def controlnets(pipe: Any) -> list[torch.nn.Module]:
+    """The ControlNets of a pipeline: none, one, or all that it joins to one."""
+    controlnet = getattr(pipe, "controlnet", None)
+    if controlnet is None:
+        return []
+    return list(getattr(controlnet, "nets", [controlnet]))
 
 
 def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
-    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins."""
+    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no twins.
+
+    Raises UnsupportedModelError where the ControlNet is compiled.
+    """
+    refuse_compiled(controlnet)
     paths = {path for path, _ in controlnet.named_modules()}
+    refuse_compiled(controlnet, (layer.path for layer in decided.layers if layer.path in paths))
     return dataclasses.replace(
         decided,
         settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False, low_memory=False),

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from .lowpass import FilterSpec, axis_mask
-from .separable import SeparableFilter, circulant_block, full_precision
+from .precision import full_precision
+from .separable import SeparableFilter, bounded, circulant_block
 
 
 class CoarseGrid:
@@ -30,7 +31,8 @@ class CoarseGrid:
     def enlarge(self, x: torch.Tensor) -> torch.Tensor:
         """Interpolate back to (n, channels, h, w), in the dtype of `x`."""
         with full_precision(x.device):
-            return torch.matmul(self._up[0], torch.matmul(x.float(), self._up[1])).to(x.dtype)
+            wide = torch.matmul(self._up[0], torch.matmul(x.float(), self._up[1]))
+            return bounded(wide, x.dtype).to(x.dtype)
 
 
 def cubic_enlargement(size: int, step: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .separable import SeparableFilter
+from .separable import SeparableFilter, bounded
 
 
 @dataclass(frozen=True)
@@ -49,5 +49,6 @@ def apply(x: torch.Tensor, backbone: int, b: float, s: float, window: SeparableF
     """
     features, skip = x[:, :backbone], x[:, backbone:]
     half = backbone // 2
-    skip = (skip.float() + (s - 1.0) * window(skip.float())).to(x.dtype)
+    wide = skip.float() + (s - 1.0) * window(skip.float())
+    skip = bounded(wide, x.dtype).to(x.dtype)
     return torch.cat((features[:, :half] * b, features[:, half:], skip), dim=1)

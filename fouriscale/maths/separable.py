@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 
+from .precision import full_precision
+
 # Numbers that are filtered at a time: what fits a processor's cache, or what keeps other devices busy (64 MiB).
 CPU_CHUNK, CHUNK = 2**20, 2**24
+HALF_LIMIT = torch.finfo(torch.float16).max
 
 
 def circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
@@ -17,14 +19,6 @@ def circulant_block(mask: np.ndarray, size: int) -> np.ndarray:
     kernel = np.fft.ifft(np.fft.ifftshift(mask))
     index = np.arange(size)
     return kernel[(index[:, None] - index[None, :]) % len(mask)]
-
-
-def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """A context without autocast. Older torch knows no autocast on some devices and refuses to switch it off."""
-    try:
-        return torch.autocast(device.type, enabled=False)
-    except RuntimeError:
-        return nullcontext()
 
 
 class SeparableFilter:
@@ -54,19 +48,28 @@ class SeparableFilter:
 
     def __call__(self, x: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Filter `x`, into `out` where given. Sums over whole rows lose too much in 16 bits, hence float32 also under
-        autocast; some planes at a time, so that the wider copies stay small.
+        autocast; some planes at a time, so that the wider copies stay small. Where a gradient is wanted, and no `out`
+        given, all at once: the pieces would be kept for it anyway.
         """
+        if out is None and x.requires_grad and torch.is_grad_enabled():
+            with full_precision(x.device):
+                return bounded(self._filtered(x.float()), x.dtype).to(x.dtype)
         if out is None:
             out = x.new_empty(*x.shape[:2], self._left[0].shape[0], self._right[0].shape[1])
         limit = CPU_CHUNK if x.device.type == "cpu" else CHUNK
         with full_precision(x.device):
             for part in chunks(x.shape, limit):
-                out[part] = self._filtered(x[part].float())
+                out[part] = bounded(self._filtered(x[part].float()), x.dtype)
         return out
 
     def _filtered(self, wide: torch.Tensor) -> torch.Tensor:
         real = torch.matmul(self._left[0], torch.matmul(wide, self._right[0]))
         return real.add_(torch.matmul(self._left[1], torch.matmul(wide, self._right[1])))
+
+
+def bounded(wide: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`wide` within what `dtype` holds: filters overshoot at steps, which is infinite beyond the 65504 of float16."""
+    return wide.clamp(-HALF_LIMIT, HALF_LIMIT) if dtype == torch.float16 else wide
 
 
 def chunks(shape: Sequence[int], limit: int) -> Iterator[tuple[slice, slice]]:

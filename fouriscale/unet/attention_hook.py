@@ -24,6 +24,7 @@ class EntropyHook:
         return [module.register_forward_hook(self._after)]
 
     def _after(self, module: torch.nn.Module, args: tuple[Any, ...], queries: torch.Tensor) -> torch.Tensor | None:
-        if self._current.value is None:
+        if self._current.value is None or not self._current.value.is_at_work:
             return None
+        self._current.ran.add(self)
         return queries * entropy_scale(queries.shape[1], self._area_ratio)

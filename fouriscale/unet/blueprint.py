@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from .wrapped import base_layer
+
 if TYPE_CHECKING:
     from .structure import Layer
 
@@ -66,7 +68,7 @@ class Blueprint:
 
 
 def _conv(unet: torch.nn.Module, layer: Layer) -> torch.nn.Conv2d:
-    module = unet.get_submodule(layer.path)
+    module = base_layer(unet.get_submodule(layer.path))
     assert isinstance(module, torch.nn.Conv2d)
     return module
 

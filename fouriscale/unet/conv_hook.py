@@ -15,8 +15,10 @@ import torch.nn.functional as F
 
 from ..maths.cache import FilterCache
 from ..plans import Plan, Treatment
+from .compiled import is_compiling
 from .rows import RowMap
 from .structure import Layer
+from .wrapped import convolutions, dilate, restore
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -24,8 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Call:
-    """The UNet call that is under way: its fractional dilation (> 1), and the rows that have twins, if any.
+    """The UNet call that is under way: its fractional dilation, and the rows that have twins, if any.
 
+    At a dilation of 1 the call has the planned size, but the method is not at work in it.
     share_stages: the blocks before the first hooked convolution may be computed once for a cond row and its twin.
     """
 
@@ -33,11 +36,22 @@ class Call:
     rows: RowMap | None
     share_stages: bool = True
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether convolutions, or attention, are to be changed."""
+        return self.dilation > 1.0
+
 
 class CurrentCall:
-    """Where the session puts the call that is under way, and where the hooks look for it."""
+    """Where the session puts the call that is under way, and where the hooks look for it and say that they ran.
 
-    value: Call | None = None
+    value: None outside of calls, and in calls that are left wholly plain. ran: the hooks on convolutions, or on
+    attention where that is the method, that were reached in this call.
+    """
+
+    def __init__(self) -> None:
+        self.value: Call | None = None
+        self.ran: set[object] = set()
 
 
 class ConvHook:
@@ -45,48 +59,46 @@ class ConvHook:
 
     def __init__(self, layer: Layer, plan: Plan, current: CurrentCall, filters: FilterCache):
         self._layer, self._plan, self._current, self._filters = layer, plan, current, filters
-        self._saved: dict[str, Any] = {}
-        self._module: torch.nn.Conv2d | None = None
+        self._saved: list[tuple[torch.nn.Conv2d, dict[str, Any]]] = []
+        self._stride: tuple[int, ...] = (1, 1)
         self._twins_out: torch.Tensor | None = None
         self._finish: Callable[[torch.Tensor], torch.Tensor] | None = None
         self._nested = False
         self._decided: tuple[Any, tuple[Treatment, Treatment]] | None = None
 
-    def attach(self, module: torch.nn.Conv2d) -> list[RemovableHandle]:
-        """Register on `module`; the handles remove it again."""
-        self._module = module
+    def attach(self, module: torch.nn.Module) -> list[RemovableHandle]:
+        """Register on `module`, a convolution or its adapter's wrapper; the handles remove it again.
+
+        Raises UnsupportedModelError where something in `module` would not follow a dilation.
+        """
+        self._stride = convolutions(module, self._layer.path)[0].stride
         return [
             module.register_forward_pre_hook(self._before),
             module.register_forward_hook(self._after, always_call=True),
         ]
 
     def restore(self) -> None:
-        """Give the module its own attributes back, whatever happened to the last forward."""
+        """Give the convolutions their own attributes back, whatever happened to the last forward."""
         self._twins_out, self._finish, self._nested = None, None, False
-        if self._module is not None:
-            for name, value in self._saved.items():
-                setattr(self._module, name, value)
-        self._saved = {}
+        while self._saved:
+            restore(*self._saved.pop())
 
-    def _dilate(self, module: torch.nn.Conv2d, dilation: int) -> None:
-        names = ("dilation", "padding", "_reversed_padding_repeated_twice")
-        self._saved = {name: getattr(module, name) for name in names}
-        padding = module.padding
-        assert not isinstance(padding, str), "UNet convolutions are padded by numbers"
-        module.dilation = tuple(d * dilation for d in module.dilation)
-        module.padding = tuple(p * dilation for p in padding)
-        # Circular and other padding modes pad by this list and ignore `padding`.
-        module._reversed_padding_repeated_twice = [p * dilation for p in module._reversed_padding_repeated_twice]
+    def _dilate(self, module: torch.nn.Module, dilation: int) -> None:
+        for conv in module.modules():
+            if isinstance(conv, torch.nn.Conv2d):
+                self._saved.append((conv, dilate(conv, dilation)))
 
-    def _before(self, module: torch.nn.Conv2d, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
+    def _before(self, module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
         call = self._current.value
-        if call is None or self._nested:
+        # Inside code that torch.compile traces, a hook would be frozen at the dilation of that moment.
+        if call is None or self._nested or not call.is_at_work or is_compiling():
             return None
+        self._current.ran.add(self)
         self.restore()
         x = args[0]
         rows = call.rows if call.rows is not None and x.shape[0] == call.rows.total else None
-        hosts, twins = self._treatments(call.dilation, (x.shape[-2], x.shape[-1]), module.stride[0])
-        finish = self._finisher(hosts, x, module)
+        hosts, twins = self._treatments(call.dilation, (x.shape[-2], x.shape[-1]), self._stride[0])
+        finish = self._finisher(hosts, x)
         if rows is None:
             x = self._prepared(x, hosts)
         elif hosts.kernel == twins.kernel and not hosts.coarse:
@@ -99,8 +111,8 @@ class ConvHook:
             self._dilate(module, hosts.dilation)
         return (x, *args[1:])
 
-    def _after(self, module: torch.nn.Conv2d, args: tuple[torch.Tensor, ...], output: Any) -> torch.Tensor | None:
-        if self._nested or self._current.value is None:
+    def _after(self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], output: Any) -> torch.Tensor | None:
+        if self._nested or self._current.value is None or is_compiling():
             return None
         twins, finish = self._twins_out, self._finish
         self.restore()
@@ -110,10 +122,10 @@ class ConvHook:
             output = finish(output)
         return output if twins is None else torch.cat((output, twins))
 
-    def _run_alone(self, module: torch.nn.Conv2d, x: torch.Tensor, treatment: Treatment) -> torch.Tensor:
+    def _run_alone(self, module: torch.nn.Module, x: torch.Tensor, treatment: Treatment) -> torch.Tensor:
         """The module on some rows only, with a treatment of their own."""
         self._nested = True
-        finish = self._finisher(treatment, x, module)
+        finish = self._finisher(treatment, x)
         if treatment.dilation > 1:
             self._dilate(module, treatment.dilation)
         out = module(self._prepared(x, treatment))
@@ -147,6 +159,9 @@ class ConvHook:
         filters = [None if t.filter is None else self._filters.get(t.filter, x.device) for _, t in parts]
         if all(low_pass is None or low_pass.is_identity for low_pass in filters):
             return x
+        if x.requires_grad and torch.is_grad_enabled():
+            # What is written into parts of one tensor has no gradient of its own; this costs a copy more.
+            return torch.cat([self._prepared(part, treatment) for part, treatment in parts])
         out = torch.empty_like(x)
         for (part, _), low_pass, target in zip(parts, filters, (out[:batch], out[batch:]), strict=True):
             if low_pass is None:
@@ -155,14 +170,12 @@ class ConvHook:
                 low_pass(part, target)
         return out
 
-    def _finisher(
-        self, treatment: Treatment, x: torch.Tensor, module: torch.nn.Conv2d
-    ) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    def _finisher(self, treatment: Treatment, x: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor] | None:
         """What is left to do with the output: back from the coarse or the stretched grid."""
         if treatment.coarse and treatment.filter is not None:
             return self._filters.grid(treatment.filter, treatment.dilation, x.device).enlarge
         if treatment.stretch == 1.0:
             return None
         # As large as the plain convolution's, which rounds up: what is added to it by a ControlNet has that size.
-        size = tuple(-(-side // stride) for side, stride in zip(x.shape[-2:], module.stride, strict=True))
+        size = tuple(-(-side // stride) for side, stride in zip(x.shape[-2:], self._stride, strict=True))
         return lambda out: F.interpolate(out, size=size, mode="bilinear")

@@ -28,7 +28,7 @@ class KeptTwins:
     def next_call(self, progress: Progress, rows: RowMap, size: torch.Size) -> bool:
         """Whether the call with `rows` may go without twins, because the step before computed the like."""
         if progress != self._progress:
-            if self._progress is not None and _position(progress) < _position(self._progress):
+            if self._progress is not None and position(progress) < position(self._progress):
                 self.forget()  # another picture
             self._progress, self._step, self._calls = progress, self._step + 1, 0
             self._kept = {key: value for key, value in self._kept.items() if value[0] == self._step - 1}
@@ -64,5 +64,6 @@ class KeptTwins:
         return map_tensors(output, rows.batch, shifted)
 
 
-def _position(progress: Progress) -> float:
+def position(progress: Progress) -> float:
+    """`progress` as a fraction of the trajectory."""
     return progress[0] / progress[1] if isinstance(progress, tuple) else progress

@@ -25,27 +25,56 @@ def check_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(labels)
 
 
+Samples = tuple[int | None, ...]
+
+
+def samples_of_chunks(labels: Sequence[str], chunk: int) -> Samples | None:
+    """The sample of each row, as far as labels of equal chunks of `chunk` rows say it by themselves; else None.
+
+    Every sample has one uncond row. One uncond chunk holds a row of every sample, and so does each of the others. Of
+    as many uncond chunks as cond chunks, the k-th belongs to the k-th. Anything else, as prompts of unequal numbers of
+    AND parts, must be said by who made the batch.
+    """
+    uncond = list(labels).count("uncond")
+    if uncond == 1:
+        numbers = [0] * len(labels)
+    elif 2 * uncond == len(labels):
+        numbers = [list(labels[:k]).count(label) for k, label in enumerate(labels)]
+    else:
+        return None
+    return tuple(number * chunk + row for number in numbers for row in range(chunk))
+
+
 @dataclass(frozen=True)
 class RowMap:
-    """Which rows of one UNet call are cond, and which have a twin.
+    """Which rows of one UNet call are cond, which have a twin, and which belong together.
 
-    cond: indices of the cond rows. chunk: rows under one label. doubled: label of the rows that have a twin: "cond" for
-    FouriScale's weak estimate, "uncond" for ScaleCrafter's damped one. Twin k stands at row ``batch + k``.
+    cond: indices of the cond rows. doubled: label of the rows that have a twin: "cond" for FouriScale's weak estimate,
+    "uncond" for ScaleCrafter's damped one. Twin k stands at row ``batch + k``. samples: for each row the number of the
+    sample that it is of, or None where that is not known; None: not known of any row.
     """
 
     batch: int
     cond: tuple[int, ...]
-    chunk: int = 1
     doubled: str = "cond"
+    samples: Samples | None = None
 
     @classmethod
-    def of(cls, labels: Sequence[str], batch: int, doubled: str = "cond") -> RowMap:
-        """From labels of equal chunks of the batch. Raises RowsError where the batch does not divide evenly."""
+    def of(
+        cls, labels: Sequence[str], batch: int, doubled: str = "cond", samples: Sequence[int | None] | None = None
+    ) -> RowMap:
+        """From labels of equal chunks of the batch, and each row's sample if the labels do not say it.
+
+        Raises RowsError where the batch does not divide evenly, or has another number of rows than `samples`.
+        """
         if batch % len(labels):
             raise RowsError(f"rows = {tuple(labels)!r} do not fit a batch of {batch} rows: {len(labels)} equal chunks")
+        if samples is not None and len(samples) != batch:
+            raise RowsError(f"samples = {tuple(samples)!r} do not fit a batch of {batch} rows: one number for each")
         chunk = batch // len(labels)
         cond = tuple(c * chunk + r for c, lab in enumerate(labels) if lab == "cond" for r in range(chunk))
-        return cls(batch, cond, chunk, doubled)
+        known = samples_of_chunks(labels, chunk) if samples is None else tuple(samples)
+        return cls(batch, cond, doubled, known)
 
     @property
     def uncond(self) -> tuple[int, ...]:
@@ -64,8 +93,11 @@ class RowMap:
 
     @property
     def is_paired(self) -> bool:
-        """Whether every cond row's uncond row is here and known: AND prompts of unequal length hide it."""
-        return self.is_mixed and (self.chunk > 1 or len(self.cond) % len(self.uncond) == 0)
+        """Whether it is known which rows belong together: each sample has cond rows and exactly one uncond row here."""
+        if self.samples is None or not self.is_mixed or None in self.samples:
+            return False
+        uncond = [self.samples[row] for row in self.uncond]
+        return len(set(uncond)) == len(uncond) and set(uncond) == {self.samples[row] for row in self.cond}
 
     @property
     def total(self) -> int:
@@ -73,14 +105,11 @@ class RowMap:
         return self.batch + len(self.sources)
 
     def partners(self) -> list[int]:
-        """For each cond row the uncond row of its sample; only where `is_paired`.
-
-        Samples are told apart by their place in the chunk; where every row is labelled for itself, the cond rows of a
-        sample (AND prompts) stand together.
-        """
-        uncond, count = self.uncond, len(self.cond)
-        share = count // len(uncond)
-        return [uncond[k % self.chunk if self.chunk > 1 else k // share] for k in range(count)]
+        """For each cond row the uncond row of its sample. Raises RowsError where not `is_paired`."""
+        if self.samples is None or not self.is_paired:
+            raise RowsError(f"the rows {self!r} cannot be paired: it is not known which belong to one sample")
+        found = {self.samples[row]: row for row in self.uncond}
+        return [found[self.samples[row]] for row in self.cond]
 
     def amplify(self, output: torch.Tensor, factor: float) -> torch.Tensor:
         """`output`, (batch, …), with each cond row moved away from its sample's uncond row by `factor`.

@@ -16,6 +16,8 @@ import torch
 
 from ..errors import SettingsError, UnsupportedModelError
 from .blueprint import BLUEPRINTS, Blueprint
+from .compiled import refuse_compiled
+from .wrapped import base_layer, is_convolution
 
 Role = Literal["resnet", "downsampler", "upsampler"]
 FAMILY_BASE = {"sd15": 512, "sd21": 512, "sdxl": 1024}
@@ -63,7 +65,7 @@ class Structure:
         for pattern in (p.strip() for p in layers.split(",") if p.strip()):
             found = {c.name for c in self.convs if fnmatch.fnmatchcase(c.name, pattern)}
             if not found:
-                raise SettingsError("layers", pattern, "no such convolution; names look like " + published[0].name)
+                raise SettingsError("layers", pattern, "no such convolution; names look like " + self.convs[0].name)
             chosen |= found
         return tuple(c for c in self.convs if c.name in chosen)
 
@@ -91,11 +93,7 @@ def _is_published(layer: Layer, family: str, levels: int) -> bool:
 
 def describe(unet: torch.nn.Module) -> Structure:
     """Read `unet`. Raises UnsupportedModelError if it is not a UNet of SD 1.x, 2.x or XL in a form that hooks reach."""
-    if hasattr(unet, "_orig_mod") or getattr(unet, "_compiled_call_impl", None) is not None:
-        raise UnsupportedModelError(
-            f"{type(unet).__name__} is compiled by torch.compile, which ignores hooks that are added later; "
-            "pass the UNet as it was before compilation"
-        )
+    refuse_compiled(unet)
     if all(hasattr(unet, name) for name in ("down_blocks", "mid_block", "up_blocks", "conv_in")):
         naming: Literal["diffusers", "ldm"] = "diffusers"
         convs, stages = _diffusers_layers(unet)
@@ -107,6 +105,7 @@ def describe(unet: torch.nn.Module) -> Structure:
             f"{type(unet).__name__} is not a UNet of Stable Diffusion 1.x, 2.x or XL: it has neither down_blocks, "
             "mid_block and up_blocks nor input_blocks, middle_block and output_blocks"
         )
+    refuse_compiled(unet, [conv.path for conv in convs])
     attention = tuple(_self_attention(unet))
     levels = 1 + max((c.level for c in convs), default=0)
     if levels not in (3, 4) or not attention:
@@ -139,12 +138,12 @@ def _diffusers_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
 def _diffusers_block(block: Any, name: str, level: int, resampled: int) -> Iterator[Layer]:
     for j, resnet in enumerate(getattr(block, "resnets", ())):
         for conv in ("conv1", "conv2"):
-            if isinstance(getattr(resnet, conv, None), torch.nn.Conv2d):
+            if is_convolution(getattr(resnet, conv, None)):
                 path = f"{name}.resnets.{j}.{conv}"
                 yield Layer(path, path, "resnet", level)
     for kind, role in (("downsamplers", "downsampler"), ("upsamplers", "upsampler")):
         for j, sampler in enumerate(getattr(block, kind, None) or ()):
-            if isinstance(getattr(sampler, "conv", None), torch.nn.Conv2d):
+            if is_convolution(getattr(sampler, "conv", None)):
                 path = f"{name}.{kind}.{j}.conv"
                 yield Layer(path, path, role, level if role == "downsampler" else resampled)  # type: ignore[arg-type]
 
@@ -160,7 +159,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
             if hasattr(child, "in_layers"):
                 convs += _ldm_resnet(child, f"down_blocks.{block}.resnets.{resnet}", path, block)
                 resnet += 1
-            elif isinstance(getattr(child, "op", None), torch.nn.Conv2d):
+            elif is_convolution(getattr(child, "op", None)):
                 convs.append(Layer(f"down_blocks.{block}.downsamplers.0.conv", path + ".op", "downsampler", block))
                 block, resnet = block + 1, 0
     deepest, resnet = block, 0
@@ -177,7 +176,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
             if hasattr(child, "in_layers"):
                 convs += _ldm_resnet(child, f"up_blocks.{block}.resnets.{resnet}", path, deepest - block)
                 resnet += 1
-            elif isinstance(getattr(child, "conv", None), torch.nn.Conv2d):
+            elif is_convolution(getattr(child, "conv", None)):
                 level = deepest - block - 1
                 convs.append(Layer(f"up_blocks.{block}.upsamplers.0.conv", path + ".conv", "upsampler", level))
                 block, resnet = block + 1, 0
@@ -187,7 +186,7 @@ def _ldm_layers(unet: Any) -> tuple[list[Layer], list[tuple[str, str]]]:
 def _ldm_resnet(resnet: Any, name: str, path: str, level: int) -> Iterator[Layer]:
     for conv, part in (("conv1", "in_layers"), ("conv2", "out_layers")):
         for index, child in enumerate(getattr(resnet, part)):
-            if isinstance(child, torch.nn.Conv2d):
+            if is_convolution(child):
                 yield Layer(f"{name}.{conv}", f"{path}.{part}.{index}", "resnet", level)
 
 
@@ -209,7 +208,7 @@ def _up_resnets(unet: torch.nn.Module, convs: list[Layer]) -> tuple[tuple[str, i
     found = []
     width = 0
     for conv in convs:
-        module: Any = unet.get_submodule(conv.path)
+        module = base_layer(unet.get_submodule(conv.path))
         if conv.name.startswith("up_blocks") and conv.name.endswith(".conv1"):
             found.append((conv.path.removesuffix(".conv1").rsplit(".in_layers.", 1)[0], width))
         if conv.name.endswith(".conv2"):
@@ -222,7 +221,7 @@ def _family(unet: torch.nn.Module, attention: tuple[str, ...], levels: int) -> s
     if levels == 3 or hasattr(unet, "label_emb") or getattr(unet, "add_embedding", None) is not None:
         return "sdxl"
     transformer = unet.get_submodule(attention[0].split(".transformer_blocks")[0])
-    return "sd21" if isinstance(getattr(transformer, "proj_in", None), torch.nn.Linear) else "sd15"
+    return "sd21" if isinstance(base_layer(getattr(transformer, "proj_in", None)), torch.nn.Linear) else "sd15"
 
 
 def _base(unet: torch.nn.Module, family: str) -> int:

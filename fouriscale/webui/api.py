@@ -1,24 +1,34 @@
-"""Routes under /fouriscale/v1: presets, schema, plan, status. The host's API credentials guard them too."""
+"""Routes under /fouriscale/v1: presets, schema, plan, status. There where the host's API is, behind its credentials."""
 
 from __future__ import annotations
 
 import dataclasses
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
-from ..errors import FouriScaleError
+from ..errors import FouriScaleError, UnsupportedModelError
 from ..hosts.webui import find_unet
 from ..session import count_hooks
 from ..settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 from .args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, RANGES, TITLE, parse
-from .describe import plan_for_family, plan_now
+from .deciding import Page
+from .describe import NOT_LOADED, decide, sentence
 from .run import Environment
 
 ROOT = "/fouriscale/v1"
+
+
+def serves_api(options: Any) -> bool:
+    """Whether the host serves its own API. The page's login does not guard routes, so without the API there are none.
+
+    options: the host's command line. --nowebui means the API and nothing else.
+    """
+    return bool(getattr(options, "api", False) or getattr(options, "nowebui", False))
 
 
 def credentials_of(api_auth: str | None) -> dict[str, str]:
@@ -52,19 +62,11 @@ def add_routes(
         return schema_of_arguments()
 
     @app.get(ROOT + "/plan", dependencies=guards)
-    def plan(width: int, height: int, preset: str = DEFAULTS.preset, family: str = "auto") -> Any:
-        presets = environment().presets
+    def plan(asked: PlanQuery = Depends()) -> Any:  # noqa: B008
         try:
-            parsed = parse([{"preset": preset}])
-            if family == "auto":
-                decided, name = plan_now(model(), parsed, width, height, presets)
-            elif family in FAMILIES:
-                decided, name = plan_for_family(family, parsed, width, height, presets)
-            else:
-                raise HTTPException(422, f"family = {family!r} is not allowed: auto, {', '.join(FAMILIES)}")
+            return answer(asked, environment(), model())
         except FouriScaleError as error:
             raise HTTPException(422, str(error)) from None
-        return {**decided.to_dict(), "preset": name}
 
     @app.get(ROOT + "/status", dependencies=guards)
     def status() -> Any:
@@ -72,7 +74,40 @@ def add_routes(
             hooks = count_hooks(find_unet(model()))
         except FouriScaleError:
             hooks = 0
-        return {"hooks": hooks, "last": environment().report.last}
+        report = environment().report
+        return {"hooks": hooks, "running": report.running(), "last": report.last}
+
+
+@dataclass
+class PlanQuery:
+    """What `/plan` may be asked: a size, a preset, the page's other values that decide about passes."""
+
+    width: int
+    height: int
+    preset: str = DEFAULTS.preset
+    family: str = "auto"
+    passes: str = DEFAULTS.passes
+    img2img: bool = False
+    enable_hr: bool = False
+    hr_scale: float = 2.0
+    hr_resize_x: int = 0
+    hr_resize_y: int = 0
+    denoising_strength: float = 0.75
+
+
+def answer(asked: PlanQuery, environment: Environment, sd_model: Any) -> dict[str, Any]:
+    """The plan of the first pass, with `preset`, `text` (the header's sentence) and `passes`, one entry each.
+
+    Raises FouriScaleError, also while no model is loaded and no family is named.
+    """
+    parsed = parse([{"preset": asked.preset, "passes": asked.passes}])
+    values = {f.name: getattr(asked, f.name) for f in dataclasses.fields(Page) if hasattr(asked, f.name)}
+    decisions = decide(sd_model, parsed, Page(**values), environment.presets, environment.state(), asked.family)
+    if len(decisions) > 1:
+        raise UnsupportedModelError(f"{NOT_LOADED}: load one, or ask for a family: {', '.join(FAMILIES)}")
+    passes = [{"pass": p.of.kind, **p.plan.to_dict(), "preset": p.preset} for p in decisions[0].passes]
+    first = {key: value for key, value in passes[0].items() if key != "pass"}
+    return {**first, "text": sentence(decisions[0]), "passes": passes}
 
 
 def schema_of_arguments() -> dict[str, Any]:

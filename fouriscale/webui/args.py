@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import SettingsError, shown
 from ..plan_text import METHOD_NAMES
 from ..presets import AUTO, AUTO_SETTINGS, Preset, choose, find
 from ..settings import METHODS, ROUNDINGS, Settings
@@ -27,7 +27,8 @@ class ScriptArgs:
 
     start … stopband_weak and rounding are used when the preset is "Custom", or when given by name.
     passes: which of first and hires pass. size_conditioning: tell SDXL the base size instead of the real one.
-    dilation: 0 means the one that the size needs. base: "" or "auto" means the model's own, else "WIDTHxHEIGHT".
+    dilation: 0 means the one that the size needs. base: "" or "auto" means the model's own, else "WIDTHxHEIGHT", or
+    one number for a square.
     stopband_strong, stopband_weak: −1 means the family's own. amp_guidance: factor on the CFG scale before start.
     freeu: FreeU with the authors' values of the model family. method, low_memory, fast, rounding: as in `Settings`.
     """
@@ -60,35 +61,53 @@ DEFAULTS = ScriptArgs()
 
 @dataclass(frozen=True)
 class Parsed:
-    """Arguments and the names of the custom fields that were given explicitly (by name or by an X/Y/Z axis)."""
+    """Arguments and the names of the custom fields that were given explicitly (by name or by an X/Y/Z axis).
+
+    refused: custom fields with a value that is not allowed, which is said by `resolve` if they count.
+    """
 
     args: ScriptArgs
     explicit: frozenset[str] = frozenset()
+    refused: tuple[SettingsError, ...] = ()
 
     def with_values(self, values: Mapping[str, Any]) -> Parsed:
         """A copy with some fields replaced, as if given by name. Raises SettingsError."""
         checked = {name: _checked(name, value) for name, value in values.items()}
         explicit = self.explicit | (set(checked) & set(CUSTOM_FIELDS))
-        return Parsed(dataclasses.replace(self.args, **checked), frozenset(explicit))
+        refused = tuple(error for error in self.refused if error.field not in checked)
+        return Parsed(dataclasses.replace(self.args, **checked), frozenset(explicit), refused)
 
 
 def parse(values: Sequence[Any]) -> Parsed:
     """Read what the host passes: positional values, or one mapping by field name as the first value.
 
-    Raises SettingsError, naming the field, the value and what is allowed; never anything else.
+    Raises SettingsError, naming the field, the value and what is allowed; never anything else. Custom fields by
+    position come from controls that may be out of sight: a bad value there waits until it counts.
     """
     if len(values) and isinstance(values[0], Mapping):
         named = values[0]
         for name in named:
             if name not in FIELDS:
-                raise SettingsError(str(name), named[name], "unknown argument; known are " + ", ".join(FIELDS))
+                raise SettingsError(_text(name), named[name], "unknown argument; known are " + ", ".join(FIELDS))
         if "enabled" not in named:
             named = {"enabled": True, **named}
         return Parsed(DEFAULTS).with_values(named)
     if len(values) > len(FIELDS):
         raise SettingsError("args", f"{len(values)} values", f"at most {len(FIELDS)}: " + ", ".join(FIELDS))
-    given = {name: _checked(name, value) for name, value in zip(FIELDS, values, strict=False)}
-    return Parsed(ScriptArgs(**given))
+    given: dict[str, Any] = {}
+    refused = []
+    for name, value in zip(FIELDS, values, strict=False):
+        try:
+            given[name] = _checked(name, value)
+        except SettingsError as error:
+            if name not in CUSTOM_FIELDS:
+                raise
+            refused.append(error)
+    return Parsed(ScriptArgs(**given), refused=tuple(refused))
+
+
+def _text(name: object) -> str:
+    return name if isinstance(name, str) else shown(name)
 
 
 def wants(values: Sequence[Any]) -> bool:
@@ -109,8 +128,10 @@ def _checked(name: str, value: Any) -> Any:
         return _boolean(name, value)
     if isinstance(default, float):
         return _number(name, value)
-    if name == "base" and isinstance(value, list | tuple):
-        value = "x".join(str(v) for v in value)
+    if name == "base" and isinstance(value, int) and not isinstance(value, bool):
+        value = shown(value)
+    if name == "base" and isinstance(value, list | tuple) and len(value) == 2:
+        value = "x".join(map(shown, value))
     if not isinstance(value, str):
         raise SettingsError(name, value, "a text")
     if name == "passes":
@@ -161,17 +182,18 @@ def _number(name: str, value: Any) -> float:
 
 
 def parse_base(text: str) -> tuple[int, int] | None:
-    """(width, height) from "WIDTHxHEIGHT", None from "" and "auto". Raises SettingsError."""
+    """(width, height) from "WIDTHxHEIGHT" or from one number, None from "" and "auto". Raises SettingsError."""
     cleaned = text.strip().lower().replace("×", "x")
     if cleaned in ("", "auto"):
         return None
     sides = cleaned.split("x")
+    sides = 2 * sides if len(sides) == 1 else sides
     if len(sides) == 2 and all(s.strip().isascii() and s.strip().isdigit() for s in sides):
         try:
             return Settings(base=(int(sides[0]), int(sides[1]))).base
         except (SettingsError, ValueError):
             pass
-    raise SettingsError("base", text, "auto, or WIDTHxHEIGHT: two multiples of 8 from 64 to 4096 pixels")
+    raise SettingsError("base", text, "auto, WIDTHxHEIGHT or one number: multiples of 8 from 64 to 4096 pixels")
 
 
 def resolve(
@@ -179,7 +201,8 @@ def resolve(
 ) -> tuple[Settings, str]:
     """The settings for a model family and a size, and the name of the preset that they come from.
 
-    Raises SettingsError for an unknown preset, one of another family, or values that do not fit together.
+    Raises SettingsError for an unknown preset, one of another family, a value that `parse` refused and that counts, or
+    values that do not fit together.
     """
     args = parsed.args
     name = args.preset
@@ -211,6 +234,9 @@ def resolve(
             values[field] = True
     if args.method != DEFAULTS.method:
         values["method"] = args.method
+    for error in parsed.refused:
+        if error.field in custom:
+            raise SettingsError(error.field, error.value, error.allowed)
     for field in custom:
         values[field] = _as_setting(field, getattr(args, field))
     return Settings.from_dict(values), name

@@ -8,7 +8,8 @@ from typing import Any
 from ..presets import AUTO
 from .args import CUSTOM
 from .log import LEVELS, get_logger, set_level
-from .run import Environment, Report
+from .report import Report
+from .run import Environment
 from .user_presets import exists, load_all
 
 SECTION = ("fouriscale", "FouriScale")

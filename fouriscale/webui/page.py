@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from ..errors import FouriScaleError
+from ..errors import FouriScaleError, SettingsError
+from ..maths.sizes import check_picture_size
 from ..unet.structure import describe
 from .accordion import SwitchAccordion
 from .args import parse, resolve
+from .host_check import HostCheck
 from .panel import PanelHost, build
-from .run import Environment, Report
+from .report import Report
+from .run import Environment
 from .user_presets import load_all
 
 # make(prompt, negative, width, height, steps, cfg, seed, settings or None, preset, on_step) -> (picture, seconds)
 Maker = Callable[..., tuple[Any, float]]
+NUMBERS = {"width": (64, 16384), "height": (64, 16384), "steps": (1, 1000), "cfg": (0, 100), "seed": (0, 2**64 - 1)}
 
 
 def _style() -> str:
@@ -35,7 +41,8 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
     def environment() -> Environment:
         return Environment(load_all(user_folder)[0], report)
 
-    with gr.Blocks(title="FouriScale", css=_style()) as page:
+    with gr.Blocks(title="FouriScale") as page:
+        gr.HTML(f"<style>{_style()}</style>")  # as gradio 3 to 6 all take it
         gr.Markdown("## FouriScale: the same seed, plain and with FouriScale")
         with gr.Row():
             prompt_box = gr.Textbox(prompt, label="Prompt", elem_id="page_prompt")
@@ -57,13 +64,16 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
         panel = build("page", host)
         button = gr.Button("Generate", variant="primary", elem_id="page_generate")
         gallery = gr.Gallery(label="Pictures", elem_id="page_gallery", columns=2)
-        note = gr.Markdown("", elem_id="page_note")
+        note = gr.HTML("", elem_id="page_note")
 
         def generate(*values: Any, progress: Any = gr.Progress()) -> Any:  # noqa: B008
-            words, avoid, w, h, n, guidance_scale, number, *arguments = values
-            w, h, n, number = int(w), int(h), int(n), int(number or 0)
-            pictures, lines = [], []
+            words, avoid, *given = values[:7]
+            arguments = values[7:]
+            pictures: list[Any] = []
+            lines: list[str] = []
             try:
+                w, h, n, guidance_scale, number = map(_number, NUMBERS, given)
+                check_picture_size(w, h)
                 parsed = parse(arguments)
                 settings, preset = resolve(parsed, describe(unet).family, w, h, environment().presets)
                 runs = [("plain", None), ("FouriScale", settings)] if parsed.args.enabled else [("plain", None)]
@@ -77,9 +87,30 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
                     lines.append(f"{label}: {seconds:.1f} s")
             except FouriScaleError as error:
                 lines.append(str(error))
-            return pictures, ", ".join(lines)
+            return pictures, escape(", ".join(lines))
 
         inputs = [prompt_box, negative, width, height, step_count, scale, seed, *panel.controls]
         button.click(generate, inputs=inputs, outputs=[gallery, note])
-        page.load(**(panel.refresh or {}))
+        for event in panel.on_load:
+            page.load(**event)
     return page
+
+
+def serve(page: Any, host: str, port: int, **more: Any) -> None:
+    """Serve the page at an address, for requests by that address or as localhost only; more: for gradio's launch."""
+    guard = {"middleware": [Middleware(HostCheck, bound=host)]}
+    page.queue().launch(server_name=host, server_port=port, share=False, app_kwargs=guard, **more)
+
+
+def _number(name: str, value: Any) -> Any:
+    """A number of the page's fields, within its range. Raises SettingsError; an emptied seed is 0."""
+    low, high = NUMBERS[name]
+    kind = float if name == "cfg" else int
+    value = 0 if name == "seed" and value is None else value
+    try:
+        number = kind(value)
+        if low <= number <= high and (kind is float or number == value):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise SettingsError(name, value, f"a {'' if kind is float else 'whole '}number from {low} to {high}")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ..errors import FouriScaleError
-from ..presets import AUTO, find
+from ..presets import AUTO
 from ..settings import LAYER_SETS, METHODS, ROUNDINGS
-from . import user_presets
-from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE, parse
-from .describe import headline, plan_now
+from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE
+from .deciding import Page
+from .describe import headline
 from .infotext import paste_functions
 from .plot import plot_html
+from .preset_buttons import Widgets, bind_buttons
 from .run import Environment
 
 
 @dataclass(frozen=True)
 class PanelHost:
-    """What the panel asks of where it stands. size_inputs: the page's width and height components, if it has them."""
+    """What the panel asks of where it stands. size_inputs: the page's width and height components, if it has them.
+
+    page_inputs: its other components that decide about size and passes, by their names in `Page`. resize_by_tabs: the
+    tabs "Resize to" and "Resize by" of img2img, if it has them.
+    """
 
     accordion: Callable[..., Any]
     model: Callable[[], Any]
@@ -30,15 +35,20 @@ class PanelHost:
     user_folder: Callable[[], Path]
     default_preset: str = AUTO
     size_inputs: tuple[Any, Any] | None = None
+    page_inputs: Mapping[str, Any] = field(default_factory=dict)
+    resize_by_tabs: tuple[Any, Any] | None = None
     enabled: bool = False
 
 
 @dataclass(frozen=True)
 class Panel:
-    """controls: in the order of the script's arguments. refresh: gradio event arguments that renew the headline."""
+    """controls: in the order of the script's arguments. on_load: arguments of the events that a page has when it loads.
+
+    Those renew the headline, and the names of the presets, which a page keeps as they were when it was built.
+    """
 
     controls: list[Any]
-    refresh: dict[str, Any] | None
+    on_load: list[dict[str, Any]]
 
 
 def build(tab: str, host: PanelHost) -> Panel:
@@ -60,6 +70,8 @@ def build(tab: str, host: PanelHost) -> Panel:
                 allow_custom_value=True,  # a pasted name that is not known here must not fail the generation
             )
             use_size = gr.Button("Set size from preset", elem_id=element("use_size"), size="sm", scale=0)
+            renew = gr.Button("Renew list", elem_id=element("renew"), size="sm", scale=0)
+        size_note = gr.HTML("", elem_id=element("size_note"))
         with gr.Row():
             passes = gr.Radio(list(PASSES), value=PASSES[0], label="Pass", elem_id=element("passes"))
             layers = gr.Dropdown(
@@ -97,6 +109,7 @@ def build(tab: str, host: PanelHost) -> Panel:
             with gr.Row():
                 name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
                 save = gr.Button("Save preset", elem_id=element("save"))
+                replace = gr.Button("Replace it", visible=False, elem_id=element("replace"))
                 delete = gr.Button("Delete preset", elem_id=element("delete"))
             message = gr.HTML("", elem_id=element("message"))
         refresh = gr.Button("Refresh", visible=False, elem_id=element("refresh"))
@@ -117,9 +130,17 @@ def build(tab: str, host: PanelHost) -> Panel:
         rounding,
     ]
     assert len(controls) == len(FIELDS)
-    event = _live_headline(host, controls, (head, plot), refresh)
-    _preset_buttons(host, controls, (name, save, delete, message), use_size)
-    return Panel(controls, event)
+    event = _live_headline(host, tab, controls, (head, plot), refresh)
+
+    def names_now() -> Any:
+        return gr.update(choices=_names(host))
+
+    renewing: dict[str, Any] = {"fn": names_now, "inputs": [], "outputs": [preset]}
+    renewing |= {"show_progress": "hidden", "queue": False}
+    for button in (renew, refresh):  # presets may have been saved in the other tab, or put into the folder
+        button.click(**renewing)
+    bind_buttons(host, controls, Widgets(name, save, replace, delete, message, use_size, size_note), _names)
+    return Panel(controls, [event, renewing] if event else [renewing])
 
 
 def _custom_controls(element: Callable[[str], str]) -> list[Any]:
@@ -149,59 +170,33 @@ def _names(host: PanelHost) -> list[str]:
 
 
 def _live_headline(
-    host: PanelHost, controls: Sequence[Any], outputs: tuple[Any, Any], refresh: Any
+    host: PanelHost, tab: str, controls: Sequence[Any], outputs: tuple[Any, Any], refresh: Any
 ) -> dict[str, Any] | None:
     if host.size_inputs is None:
         return None
+    names, count = tuple(host.page_inputs), len(controls)
+    by_tab = gr.Checkbox(False, visible=False, elem_id=f"{tab}_fouriscale_resize_by") if host.resize_by_tabs else None
 
     def texts(*values: Any) -> tuple[str, str]:
-        *arguments, width, height = values
-        line, plans = headline(host.model(), arguments, width, height, host.environment().presets)
-        head = f'<span class="fouriscale-headline">{_escape(line)}</span>'
+        width, height, *others = values[count:]
+        given = dict(zip(names, others, strict=False))
+        if by_tab is None or not others[-1]:
+            given.pop("resize_by", None)
+        environment = host.environment()
+        page = Page(width, height, tab == "img2img", **given)
+        line, plans = headline(host.model(), values[:count], page, environment.presets, environment.state())
+        head = f'<span class="fouriscale-headline">{escape(line)}</span>'
         return head, plot_html(plans[-1]) if plans else ""
 
-    inputs = [*controls, *host.size_inputs]
+    inputs = [*controls, *host.size_inputs, *host.page_inputs.values(), *([] if by_tab is None else [by_tab])]
     event = {"fn": texts, "inputs": inputs, "outputs": list(outputs), "show_progress": "hidden", "queue": False}
     for source in inputs:
         # Answers may overtake each other; asking again with what the page shows by then corrects a late one.
         source.change(**event).then(**event)
+    for chosen, one in zip((False, True), host.resize_by_tabs or (), strict=False):
+        one.select(lambda chosen=chosen: chosen, outputs=[by_tab], show_progress="hidden", queue=False).then(**event)
     refresh.click(**event)
     return event
-
-
-def _preset_buttons(host: PanelHost, controls: Sequence[Any], widgets: tuple[Any, ...], use_size: Any) -> None:
-    name, save, delete, message = widgets
-    preset = controls[1]
-
-    def save_preset(new_name: str, *values: Any) -> Any:
-        *arguments, width, height = values
-        try:
-            arguments[1] = CUSTOM
-            decided, _ = plan_now(host.model(), parse(arguments), int(width), int(height), host.environment().presets)
-            saved = user_presets.save(host.user_folder(), new_name, decided.family, decided.size, decided.settings)
-        except (FouriScaleError, OSError, TypeError, ValueError) as error:
-            return gr.update(), _escape(str(error))
-        return gr.update(choices=_names(host), value=saved.name), _escape(f"saved {saved.name}")
-
-    def delete_preset(chosen: str) -> Any:
-        try:
-            user_presets.delete(host.user_folder(), str(chosen or ""))
-        except (FouriScaleError, OSError) as error:
-            return gr.update(), _escape(str(error))
-        return gr.update(choices=_names(host), value=AUTO), _escape(f"deleted {chosen}")
-
-    def size_of(chosen: str) -> Any:
-        try:
-            found = find(chosen, host.environment().presets)
-        except FouriScaleError:
-            found = None
-        return (gr.update(), gr.update()) if found is None or found.size is None else found.size
-
-    delete.click(delete_preset, inputs=[preset], outputs=[preset, message], show_progress="hidden")
-    if host.size_inputs is not None:
-        inputs = [name, *controls, *host.size_inputs]
-        save.click(save_preset, inputs=inputs, outputs=[preset, message], show_progress="hidden")
-        use_size.click(size_of, inputs=[preset], outputs=list(host.size_inputs), show_progress="hidden")
 
 
 def paste_fields(controls: Sequence[Any]) -> list[tuple[Any, Callable[..., Any]]]:
@@ -209,7 +204,3 @@ def paste_fields(controls: Sequence[Any]) -> list[tuple[Any, Callable[..., Any]]
     readers = paste_functions()
     named = zip(controls, FIELDS, strict=True)
     return [(control, readers[name]) for control, name in named if name in readers]
-
-
-def _escape(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -10,28 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import FouriScaleError, UnsupportedModelError
-from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge
-from ..planning import plan
+from ..hosts.webui import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge, refuse_compiled_host
+from ..outcome import Verdict
 from ..plans import Plan
 from ..presets import Preset
 from ..session import Session, attach, session_on
 from ..unet.structure import describe
 from . import infotext, vae
-from .args import DEFAULTS, Parsed, parse, resolve, wants
+from .args import DEFAULTS, Parsed, parse, wants
+from .deciding import FIRST, HostState, Pass, PassDecision, Request, pass_of, plan_for
 from .log import get_logger
+from .report import Report
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
 TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
-UNAMPLIFIED = "amplified or damped guidance had no effect where cond and uncond rows could not be paired in one call"
+REPLACED = "another script samples by itself (as img2img alternative test does) and tells other scripts of no pass"
 COMMENT = "FouriScale"  # what every comment of ours begins with
-
-
-@dataclasses.dataclass
-class Report:
-    """The last run, for the status route."""
-
-    last: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +41,10 @@ class Environment:
     smallest_auto: int = 0  # Auto does nothing for pictures whose longer side is smaller than this, in pixels
     smallest_tiled: int = 0  # pictures are decoded in tiles from this longer side on, in pixels; 0: never
 
+    def state(self, other_freeu: bool = False) -> HostState:
+        """What of it counts for a plan, as it is now."""
+        return HostState(self.custom_unet(), other_freeu, self.smallest_auto)
+
 
 class Run:
     """FouriScale in one generation. Begin with `begin`; `before_pass` for each pass; `finish` at the end, any end."""
@@ -54,10 +53,12 @@ class Run:
         self._p = p
         self._parsed = parsed
         self._environment = environment
+        self._job = environment.report.start()
         self._session: Session | None = None
         self._adapter: WebuiRows | None = None
         self._unet: Any = None
-        self._size = (0, 0)
+        self._pass = Pass(FIRST, (0, 0))
+        self._announced = False  # whether the host has told of any pass
         self._preset = ""
         self._said: set[str] = set()
         self._tiles = vae.VaeTiles(environment.smallest_tiled, self._note)
@@ -80,11 +81,7 @@ class Run:
         """Plan and attach for a pass whose latent has `latent_shape` (n, c, h, w). Never raises on bad input."""
         self.end_pass()
         self._tiles.attach(self._p.sd_model)
-        is_hires = bool(getattr(self._p, "is_hr_pass", False))
-        wanted = self._parsed.args.passes
-        if (wanted == "First pass" and is_hires) or (wanted == "Hires pass" and not is_hires):
-            return
-        self._size = (8 * int(latent_shape[-1]), 8 * int(latent_shape[-2]))
+        self._pass, self._announced = pass_of(self._p, latent_shape), True
         self._attach()
         if self._session is not None:
             self._wrap(getattr(self._p, "sampler", None), "launch_sampling", self.end_pass)
@@ -99,45 +96,39 @@ class Run:
             self.skip(f"unexpected {type(error).__name__}: {error}")
 
     def _attach_to_model(self) -> None:
-        custom = self._environment.custom_unet()
-        if custom:
-            self.skip(f"the UNet is replaced by {custom}, which hooks cannot reach")
-            return
         model = self._p.sd_model
+        refuse_compiled_host(model)
         unet = find_unet(model)
-        decided, self._preset = self._plan(unet)
-        self._record(decided)
+        one = self._decide(unet)
+        for note in one.notes:
+            self._note(note)
+        self._preset, decided = one.preset, one.plan
+        if one.chosen or not one.expected:
+            self._record(decided)
         if decided.reason is not None:
-            if not self._hires_follows():
+            if not one.expected:
                 self.skip(decided.reason)
             return
         base = decided.base if decided.family == "sdxl" and self._parsed.args.size_conditioning else None
         if is_forge(model) and decided.doubled is not None and not decided.settings.low_memory:
-            _reserve_memory(self._p, self._size)
+            _reserve_memory(self._p, decided.size)
         adapter = (ForgeRows if is_forge(model) else A1111Rows)(base, self._note)
         self._session = attach(unet, decided, None, adapter)
         self._adapter, self._unet = adapter, unet
         get_logger().debug("attached: %s", decided)
 
-    def _hires_follows(self) -> bool:
-        """In the first of two passes: it is no news that a picture of the training size needs nothing."""
-        two_passes = getattr(self._p, "enable_hr", False) and not getattr(self._p, "is_hr_pass", False)
-        return bool(two_passes) and self._parsed.args.passes != "First pass"
+    def _decide(self, unet: Any) -> PassDecision:
+        freeu = any(str(key).lower().startswith("freeu") for key in self._p.extra_generation_params)
+        host = self._environment.state(other_freeu=freeu)
+        hires = bool(getattr(self._p, "enable_hr", False))
+        request = Request(self._parsed, tuple(self._environment.presets), (self._pass,), hires)
+        return plan_for(describe(unet), request, host).passes[0]
 
-    def _plan(self, unet: Any) -> tuple[Plan, str]:
-        family = describe(unet).family
-        settings, preset = resolve(self._parsed, family, *self._size, self._environment.presets)
-        if settings.freeu and any(str(key).lower().startswith("freeu") for key in self._p.extra_generation_params):
-            self._note("its FreeU stepped aside: another FreeU is active")
-            settings = settings.replace(freeu=False)
-        decided = plan(unet, *self._size, settings)
-        if preset == "Auto" and decided.active and max(self._size) < self._environment.smallest_auto:
-            reason = f"Auto acts from {self._environment.smallest_auto} pixels on, as the settings page says"
-            decided = dataclasses.replace(decided, reason=reason)
-        return decided, preset
+    def denoiser_call(self, cond_rows: int, total_rows: int, parts: Sequence[int] | None = None) -> None:
+        """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows.
 
-    def denoiser_call(self, cond_rows: int, total_rows: int) -> None:
-        """The host's CFG denoiser is about to call the UNet, with so many cond rows of so many rows."""
+        parts: of how many AND parts each picture's prompt is; None: not known.
+        """
         self._tiles.attach(self._p.sd_model)  # the refiner's, once it has taken over
         if self._session is None or self._adapter is None:
             return
@@ -149,12 +140,18 @@ class Run:
             self._close_session()
             self._attach()
         if self._adapter is not None:
-            self._adapter.start(cond_rows, total_rows)
+            self._adapter.start(cond_rows, total_rows, parts)
 
     def end_pass(self) -> None:
         """Detach, put the host's methods back, and write down what was done. Safe to call at any time, and twice."""
         self._close_session()
         self._unwrap("launch_sampling")
+
+    def end_batch(self) -> None:
+        """The pictures of a batch are there. Says so if the host announced none of their passes."""
+        self.end_pass()
+        if not self._announced:
+            self.skip(REPLACED)
 
     def finish(self) -> None:
         """The end of the generation: nothing of the run is left on the host's objects."""
@@ -163,12 +160,24 @@ class Run:
         self._unwrap("close")
         if run_of(self._p) is self:
             delattr(self._p, ATTRIBUTE)
+        self._environment.report.finish(self._job)
 
     def skip(self, reason: str) -> None:
         """Say once, in the picture's comment and in the log, why the picture is plain."""
-        last = self._environment.report.last or {}
-        self._environment.report.last = {**last, "active": False, "reason": reason}
-        self._note(f"skipped: {reason}")
+        self._say(Verdict(False, reason, False))
+
+    def _say(self, found: Verdict) -> None:
+        """Report, comment, log and infotext of what became of a pass."""
+        if found.reason is not None:
+            self._job.skipped(found.reason)
+        for sentence in (found.sentence, *found.notes):
+            if sentence is not None:
+                self._note(sentence)
+        fields = self._p.extra_generation_params
+        if found.worked:
+            fields.pop(infotext.NO_EFFECT, None)
+        elif found.prevented and infotext.PREFIX not in fields:
+            fields[infotext.NO_EFFECT] = found.reason
 
     def _note(self, text: str) -> None:
         if text in self._said:
@@ -184,24 +193,23 @@ class Run:
             return
         session.close()
         self._record(session.plan, session)
-        if session.unamplified:
-            self._note(UNAMPLIFIED)
-        if session.history and not session.calls:
-            begun, stop = session.history[0][0], session.plan.stop
-            self.skip(f"the pass begins at {begun:.0%} of the trajectory, and FouriScale stops at {stop:.0%}")
-        if session.calls:
+        found = session.verdict
+        self._say(found)
+        if found.worked:
             fields = infotext.fields_of(self._parsed, self._preset, session.plan)
             self._p.extra_generation_params.update(fields)
 
     def _record(self, decided: Plan, session: Session | None = None) -> None:
         history = [] if session is None else session.history
-        self._environment.report.last = {
+        found = {
             **decided.to_dict(),
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
+            "calls": {} if session is None else session.outcome.to_dict(),
             "rows": ["uncond", "cond", *TWIN_NAMES[decided.doubled]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
+        self._job.write(found)
 
     def _wrap(self, owner: Any, name: str, clean_up: Callable[[], None]) -> None:
         original = getattr(owner, name, None)
@@ -242,11 +250,12 @@ def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None
     axes: Mapping[str, Any] = getattr(p, XYZ_ATTRIBUTE, {})
     if not wants([axes["enabled"]] if "enabled" in axes else values):
         return None
-    environment.report.last = None
     try:
         parsed = parse(values).with_values(axes)
     except FouriScaleError as error:
-        Run(p, Parsed(DEFAULTS), environment).skip(str(error))
+        refused = Run(p, Parsed(DEFAULTS), environment)
+        refused.skip(str(error))
+        refused.finish()
         return None
     if not parsed.args.enabled:
         return None

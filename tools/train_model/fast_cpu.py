@@ -1,4 +1,4 @@
-"""Two changes that make bf16 autocast pay on a CPU: float32 group norms, and attention as plain matrix products."""
+"""What makes training fast on a CPU: float32 group norms, attention as plain matrix products, bf16 where it pays."""
 
 from __future__ import annotations
 
@@ -26,10 +26,25 @@ class MatmulAttention:
         return attn.to_out[1](attn.to_out[0](out))
 
 
+def has_bf16() -> bool:
+    """Whether the processor multiplies bf16 in hardware; elsewhere that is ten times slower than float32."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def autocast() -> torch.autocast:
+    """bf16 where it pays."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=has_bf16())
+
+
+def layout() -> torch.memory_format:
+    """The faster of the two for convolutions: channels last in bf16, by an eighth the other in float32."""
+    return torch.channels_last if has_bf16() else torch.contiguous_format
+
+
 def prepare(unet: torch.nn.Module) -> torch.nn.Module:
     """Change `unet` in place for training; saving and loading its weights is unaffected."""
     for module in unet.modules():
         if isinstance(module, torch.nn.GroupNorm):
             module.__class__ = Float32GroupNorm
     unet.set_attn_processor(MatmulAttention())
-    return unet.to(memory_format=torch.channels_last)
+    return unet.to(memory_format=layout())

@@ -23,6 +23,8 @@ LATENT = 32
 PIXELS = 8 * LATENT
 LATENT_GAIN = 2.0
 SMALLEST, LARGEST = 16, 30  # side of an object in latent pixels: half to nearly all of the frame
+LARGEST_CANVAS = 4.0  # in frames: what close-ups are windows of
+DRAWN = 1024  # pixels, the side at which the drawings are kept
 
 # prompt word -> icon name
 OBJECTS = {
@@ -78,15 +80,12 @@ def draw(icons: Path, side: int) -> dict[str, np.ndarray]:
     return drawn
 
 
-def shrink(rgba: np.ndarray, side: int) -> np.ndarray:
-    """Area-averaged copy of a premultiplied picture, (side, side, 4); box filter, so values stay in [0, 1]."""
-    planes = [Image.fromarray(rgba[..., c]).resize((side, side), Image.Resampling.BOX) for c in range(4)]
-    return np.stack([np.asarray(p) for p in planes], -1)
-
-
 @dataclass(frozen=True)
 class Placement:
-    """One training example: which object, its side and corner in latent pixels, mirrored or not."""
+    """One training example: which object, its side and corner in latent pixels, mirrored or not.
+
+    A close-up's side is larger than the frame and its corner outside of it: the frame is a window on the drawing.
+    """
 
     index: int
     side: int
@@ -96,30 +95,71 @@ class Placement:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Placement:
+        """A whole object at any place in the frame."""
         side = int(rng.integers(SMALLEST, LARGEST + 1))
         top, left = (int(v) for v in rng.integers(0, LATENT - side + 1, 2))
         return cls(int(rng.integers(len(NAMES))), side, top, left, bool(rng.integers(2)))
 
+    @classmethod
+    def close_up(cls, rng: np.random.Generator) -> Placement:
+        """A window on a canvas of 1 to 4 times the frame's side, with the object at any place in it, as in `random`.
+
+        The window's middle is in or just beside the object, as far as the canvas allows.
+        """
+        canvas = round(LATENT * LARGEST_CANVAS ** rng.random())
+        side = round(canvas * rng.uniform(SMALLEST, LARGEST) / LATENT)
+        corner = rng.integers(0, canvas - side + 1, 2)
+        middle = corner + rng.uniform(-0.1, 1.1, 2) * side
+        window = np.clip(np.rint(middle - LATENT / 2), 0, canvas - LATENT)
+        top, left = (int(v) for v in corner - window)
+        return cls(int(rng.integers(len(NAMES))), side, top, left, bool(rng.integers(2)))
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Which frames are learnt at which timesteps: whole objects at all of them, close-ups only at late, low ones.
+
+    So the model lays out one whole object in a frame of its size, and finishes parts of larger pictures.
+    below: the timestep where the late part begins. late: share of examples from it. close: of these, the close-ups.
+    """
+
+    below: int = 400
+    late: float = 0.7
+    close: float = 0.65
+
+    def draw(self, rng: np.random.Generator) -> tuple[Placement, int]:
+        """A random example and its timestep."""
+        if rng.random() >= self.late:
+            return Placement.random(rng), int(rng.integers(self.below, 1000))
+        place = Placement.close_up(rng) if rng.random() < self.close else Placement.random(rng)
+        return place, int(rng.integers(self.below))
+
 
 class Frames:
-    """Renders placements at latent size or at picture size, from sprites cached by side."""
+    """Renders placements at latent size or at picture size."""
 
     def __init__(self, folder: Path):
-        self._drawn = draw(download(folder), 512)
-        self._sprites: dict[tuple[int, int], np.ndarray] = {}
-
-    def _sprite(self, index: int, side: int) -> np.ndarray:
-        key = (index, side)
-        if key not in self._sprites:
-            self._sprites[key] = shrink(self._drawn[NAMES[index]], side)
-        return self._sprites[key]
+        drawn = draw(download(folder), DRAWN)
+        # bytes, as floats would take four times the memory, and no more than that is seen
+        self._drawn = [
+            Image.frombuffer("RGBa", (DRAWN, DRAWN), np.rint(255 * drawn[n]).astype(np.uint8).tobytes(), "raw", "RGBa")
+            for n in NAMES
+        ]
 
     def rgba(self, place: Placement, scale: int = 1) -> np.ndarray:
-        """Premultiplied RGBA in [0, 1], (32·scale, 32·scale, 4)."""
-        sprite = self._sprite(place.index, place.side * scale)
-        frame = np.zeros((LATENT * scale, LATENT * scale, 4), np.float32)
-        top, left, side = (v * scale for v in (place.top, place.left, place.side))
-        frame[top : top + side, left : left + side] = sprite[:, ::-1] if place.flip else sprite
+        """Premultiplied RGBA in [0, 1], (32·scale, 32·scale, 4); area averages, so that values stay in the range."""
+        pixels = LATENT * scale
+        frame = np.zeros((pixels, pixels, 4), np.float32)
+        side = place.side * scale
+        y, x = place.top * scale, place.left * scale
+        top, left, bottom, right = max(0, y), max(0, x), min(pixels, y + side), min(pixels, x + side)
+        if bottom <= top or right <= left:
+            return frame
+        x0, x1 = (side - right + x, side - left + x) if place.flip else (left - x, right - x)
+        box = tuple(min(float(DRAWN), DRAWN / side * v) for v in (x0, top - y, x1, bottom - y))
+        part = self._drawn[place.index].resize((right - left, bottom - top), Image.Resampling.BOX, box)
+        seen = np.asarray(part, np.float32) / 255
+        frame[top:bottom, left:right] = seen[:, ::-1] if place.flip else seen
         return frame
 
     def latents(self, places: list[Placement]) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from . import tokenizer
 from .clock import train_by_clock
-from .fast_cpu import prepare
-from .objects import LATENT, Frames, Placement, caption
+from .fast_cpu import autocast, layout, prepare
+from .objects import LATENT, Frames, Lessons, caption
 
 CONTEXT = 64
 SCHEDULE = {
@@ -51,34 +52,42 @@ def new_text_encoder(tok: CLIPTokenizer) -> CLIPTextModel:
 class Trainer:
     """Everything that a check-point holds, and one training step."""
 
-    def __init__(self, folder: Path, batch: int, rate: float):
-        tokenizer.train(folder / "tokenizer")
+    def __init__(self, folder: Path, batch: int, rate: float, lessons: Lessons, start: Path | None = None):
+        """start: an exported model whose UNet, text encoder and tokenizer training begins with; None: from scratch."""
+        if start is None:
+            tokenizer.train(folder / "tokenizer")
+        else:
+            shutil.copytree(start / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
         self.tok = CLIPTokenizer.from_pretrained(folder / "tokenizer")
         self.frames = Frames(folder / "data")
         self.unet, self.text = prepare(new_unet()), new_text_encoder(self.tok)
+        if start is not None:
+            self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet").state_dict())
+            self.text.load_state_dict(CLIPTextModel.from_pretrained(start / "text_encoder").state_dict())
         self.parameters = [*self.unet.parameters(), *self.text.parameters()]
         self.ema = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=0.01, fused=True)
         self.rng = np.random.default_rng()
-        self.rate, self.batch = rate, batch
+        self.rate, self.batch, self.lessons = rate, batch, lessons
         self.alphas = DDPMScheduler(**SCHEDULE).alphas_cumprod
         self.step_count, self.seconds = 0, 0.0
 
-    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        places = [Placement.random(self.rng) for _ in range(self.batch)]
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents (n, 4, 32, 32), token ids (n, 77) and timesteps (n,)."""
+        places, steps = zip(*(self.lessons.draw(self.rng) for _ in range(self.batch)), strict=True)
         texts = ["" if self.rng.random() < 0.1 else caption(p.index, self.rng) for p in places]
         ids = self.tok(texts, padding="max_length", max_length=77, return_tensors="pt").input_ids
-        return self.frames.latents(places).contiguous(memory_format=torch.channels_last), ids
+        latents = self.frames.latents(list(places)).contiguous(memory_format=layout())
+        return latents, ids, torch.tensor(steps)
 
     def step(self, rate: float) -> float:
         """One optimiser step at learning rate `rate`; returns the plain v-prediction loss."""
-        latent, ids = self._batch()
-        t = torch.randint(0, 1000, (self.batch,))
+        latent, ids, t = self._batch()
         alpha, sigma = (a.sqrt().view(-1, 1, 1, 1) for a in (self.alphas[t], 1 - self.alphas[t]))
         noise = torch.randn_like(latent)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             context = self.text(ids).last_hidden_state
             v = self.unet(alpha * latent + sigma * noise, t, encoder_hidden_states=context).sample
         error = (v.float() - (alpha * noise - sigma * latent)).pow(2).mean((1, 2, 3))
@@ -118,9 +127,9 @@ def rate_at(fraction: float, step: int, peak: float) -> float:
     return peak * min(1.0, (step + 1) / 300) * min(1.0, max(0.02, (1 - fraction) / 0.4))
 
 
-def train(folder: Path, minutes: float, batch: int, rate: float) -> None:
-    """Train for `minutes` of wall-clock time in all, earlier runs on the same `folder` included."""
-    trainer = Trainer(folder, batch, rate)
+def train(folder: Path, minutes: float, batch: int, rate: float, lessons: Lessons, start: Path | None = None) -> None:
+    """Train for `minutes` of CPU time in all, earlier runs on the same `folder` included."""
+    trainer = Trainer(folder, batch, rate, lessons, start)
     train_by_clock(
         trainer,
         folder / "unet.ckpt",

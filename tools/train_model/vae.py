@@ -18,7 +18,7 @@ from diffusers import AutoencoderKL
 from PIL import Image
 
 from .clock import train_by_clock
-from .fast_cpu import Float32GroupNorm
+from .fast_cpu import Float32GroupNorm, autocast, layout
 from .objects import LARGEST, LATENT, LATENT_GAIN, NAMES, PIXELS, SMALLEST, Frames, Placement, download, draw
 from .unet import EMA_DECAY, rate_at
 
@@ -178,7 +178,7 @@ class Trainer:
         for module in self.vae.modules():
             if isinstance(module, torch.nn.GroupNorm):
                 module.__class__ = Float32GroupNorm
-        self.vae.to(memory_format=torch.channels_last)
+        self.vae.to(memory_format=layout())
         self.parameters = list(self.vae.parameters())
         self.ema = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=rate, weight_decay=0.0, fused=True)
@@ -191,14 +191,14 @@ class Trainer:
         latent, picture = self.windows.batch(max(1, self.batch * 16**2 // size**2), size)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        noisy = disturb(latent, self.rng).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        noisy = disturb(latent, self.rng).contiguous(memory_format=layout())
+        with autocast():
             made = self.vae.decode(noisy).sample
         made = made.float()
         loss, encoder_error = picture_loss(made, picture), float("nan")
         if self.step_count % ENCODER_EVERY == 0:
-            with torch.autocast("cpu", torch.bfloat16):
-                found = self.vae.quant_conv(self.vae.encoder(picture.contiguous(memory_format=torch.channels_last)))
+            with autocast():
+                found = self.vae.quant_conv(self.vae.encoder(picture.contiguous(memory_format=layout())))
             mean, log_variance = found.float().chunk(2, 1)
             squares = F.mse_loss(mean, latent)
             loss = loss + squares + 1e-3 * (log_variance - LOG_VARIANCE).pow(2).mean()

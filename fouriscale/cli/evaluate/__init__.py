@@ -15,13 +15,14 @@ from ...hosts.diffusers import set_scheduler
 from ...unet.structure import describe
 from .. import demo
 from ..generate import read_prompts
-from ..options import DTYPES, at_least, one_of
+from ..interrupt import finished_pictures_are_kept
+from ..options import DTYPES, MOST_PICTURES, MOST_STEPS, at_least, check_cfg, check_seeds, one_of
 from ..sampling import load
 from .methods import METHODS, OURS, PLAIN, REFERENCE, SIZES, Method, parse_methods, parse_sizes, pixels
 from .report import rich_table, write_all
 from .scores import Scores
 from .store import Store
-from .work import Task, batches, runs, work
+from .work import REFERENCE_SEEDS, Task, batches, runs, work
 
 BUNDLED = str(bundled.folder())
 
@@ -54,11 +55,15 @@ def evaluate(
     Writes pictures, results.json, table.md, results.png and contact sheets. Stop it at any time: the same command goes
     on, and with --report-only it evaluates what is there.
     """
-    for name, value in (("samples", samples), ("steps", steps), ("batch", batch)):
-        at_least(name, value, 1)
+    for name, value, most in (
+        ("samples", samples, MOST_PICTURES),
+        ("steps", steps, MOST_STEPS),
+        ("batch", batch, None),
+    ):
+        at_least(name, value, 1, most)
     one_of("dtype", dtype, DTYPES)
-    if seed < 0:
-        raise SettingsError("seed", seed, "a whole number from 0")
+    check_seeds(seed, samples + REFERENCE_SEEDS)
+    check_cfg(cfg)
     wanted, compared = parse_sizes(sizes), parse_methods(methods)
     if report_only:
         _report(Store(out, None), wanted, compared)
@@ -101,7 +106,7 @@ def _work(pipe: Any, task: Task, store: Store, pairs: list[tuple[str, Method]], 
         return width * height
 
     # Progress by area, so that the remaining time means something.
-    with Progress(transient=True) as bar:
+    with finished_pictures_are_kept(), Progress(transient=True) as bar:
         bars = bar.add_task("pictures", total=sum(len(b.indices) * pixels_of(b.size) for b in todo))
         for one in todo:
             bar.update(bars, description=f"sample {one.last} of {samples}, {one.size} {one.method.name}")

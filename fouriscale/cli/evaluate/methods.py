@@ -96,7 +96,7 @@ def _object(name: str, text: str) -> tuple[dict[str, Any], str]:
     text = text.lstrip()
     try:
         value, end = json.JSONDecoder().raw_decode(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, numbers of thousands of digits, nesting without end
         raise SettingsError("methods", text, allowed) from None
     rest = text[end:].strip()
     if not isinstance(value, dict) or rest[:1] not in ("", ","):

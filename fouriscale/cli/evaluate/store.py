@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import SettingsError
+from ..files import write_whole
 
 Key = tuple[str, str, int]
 
@@ -52,7 +53,7 @@ class Store:
         if run is None:
             if not path.is_file():
                 raise SettingsError("out", str(folder), "a folder that an evaluation wrote to")
-            self.run = json.loads(path.read_text(encoding="utf-8"))
+            self.run = _read_run(path)
         else:
             self.run = json.loads(json.dumps(run))
             self._check(path)
@@ -66,7 +67,7 @@ class Store:
     def _check(self, path: Path) -> None:
         if not path.is_file():
             return
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = _read_run(path)
         other = sorted(k for k in {*before, *self.run} if before.get(k) != self.run.get(k))
         if other:
             raise SettingsError(
@@ -123,13 +124,11 @@ class Store:
         return {r.index: r for r in sorted(found, key=lambda r: r.index)}
 
 
-def write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write a file through another that takes its place when done: a killed run leaves no half file."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+def _read_run(path: Path) -> dict[str, Any]:
     try:
-        with partial.open("wb") as file:
-            write(file)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise SettingsError("out", str(path.parent), f"a folder whose {path.name} can be read")
+    return found

@@ -1,0 +1,17 @@
+"""Errors of the command that are not the same in all of its processes."""
+
+from __future__ import annotations
+
+from ..errors import FouriScaleError
+
+
+class ProcessError(FouriScaleError):
+    """Something that befell this process alone, so that it says so whatever the others say."""
+
+    exit_code = 2
+
+
+class NotFiniteError(ProcessError):
+    """A picture came to nothing: some of its numbers are not finite."""
+
+    exit_code = 1
