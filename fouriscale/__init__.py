@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
-    from .planning import plan, plan_family
-    from .plans import Plan
-    from .session import Session, attach
+    from .hooks import Session, attach
+    from .maths.noise import NoiseSchedule
+    from .planning import Plan, plan, plan_family
     from .settings import Settings
 
 __version__ = "0.2.0"
 
 __all__ = [
-    "FouriScaleError", "Plan", "RowsError", "Session", "Settings", "SettingsError", "UnsupportedModelError",
-    "attach", "plan", "plan_family",
+    "FouriScaleError", "NoiseSchedule", "Plan", "RowsError", "Session", "Settings", "SettingsError",
+    "UnsupportedModelError", "attach", "plan", "plan_family",
 ]  # fmt: skip
 _HOMES = {
     "FouriScaleError": "errors", "RowsError": "errors", "SettingsError": "errors", "UnsupportedModelError": "errors",
-    "plan": "planning", "plan_family": "planning", "Plan": "plans", "Session": "session", "attach": "session",
-    "Settings": "settings",
+    "plan": "planning", "plan_family": "planning", "Plan": "planning", "Session": "hooks", "attach": "hooks",
+    "Settings": "settings", "NoiseSchedule": "maths.noise",
 }  # fmt: skip
 
 

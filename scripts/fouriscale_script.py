@@ -1,4 +1,4 @@
-"""The AlwaysOn script: joins the host's events to `fouriscale.webui`, which does the work."""
+"""The AlwaysOn script: joins the host's events to `fouriscale.hosts.webui`, which does the work."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import gradio as gr
 from modules import script_callbacks, scripts, sd_models, shared
 from modules.ui_components import InputAccordion
 
-from fouriscale.hosts.webui import and_parts
-from fouriscale.webui import options, panel
-from fouriscale.webui.api import add_routes, serves_api
-from fouriscale.webui.args import TITLE
-from fouriscale.webui.axes import add_axes, find_xyz_module
-from fouriscale.webui.infotext import LABELS
-from fouriscale.webui.report import Report
-from fouriscale.webui.run import begin, remove_leftovers, run_of
+from fouriscale.hosts.webui import options, panel
+from fouriscale.hosts.webui.api import add_routes, serves_api
+from fouriscale.hosts.webui.args import TITLE
+from fouriscale.hosts.webui.axes import add_axes, find_xyz_module
+from fouriscale.hosts.webui.infotext import LABELS
+from fouriscale.hosts.webui.report import Report
+from fouriscale.hosts.webui.rows import and_parts
+from fouriscale.hosts.webui.run import begin, remove_leftovers, run_of
 
 REPORT = Report()
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from PIL import Image
 
-from fouriscale.webui.page import build_page, serve
+from fouriscale.hosts.webui.page import build_page, serve
 
 
 class Resnet(torch.nn.Module):

@@ -18,13 +18,13 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 from fouriscale import Settings
-from fouriscale.presets import load
-from fouriscale.settings import LAYER_SETS
-from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse, resolve
-from fouriscale.webui.infotext import LABELS
-from fouriscale.webui.page import build_page
-from fouriscale.webui.panel import PanelHost, build
-from fouriscale.webui.user_presets import load_all, save
+from fouriscale.hosts.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse, resolve
+from fouriscale.hosts.webui.infotext import LABELS
+from fouriscale.hosts.webui.page import build_page
+from fouriscale.hosts.webui.panel import PanelHost, build
+from fouriscale.hosts.webui.user_presets import load_all, save
+from fouriscale.settings.presets import load
+from fouriscale.settings.settings import LAYER_SETS
 from page_server import Skeleton
 from webui_standin import EVENTS, Host
 

@@ -6,8 +6,8 @@ import pytest
 
 import fouriscale as fs
 from fouriscale.maths.sizes import Size
-from fouriscale.plans import Plan
-from fouriscale.presets import AUTO_SETTINGS, choose, load
+from fouriscale.planning.plans import Plan
+from fouriscale.settings.presets import AUTO_SETTINGS, choose, load
 
 # What is chosen for squares from this side on: the way, whole-number dilation and base.
 SQUARES = {
@@ -28,7 +28,7 @@ def chosen(family: str, size: Size) -> tuple[str, int, Size]:
     """What Auto chooses, as far as it may change: the way, the largest whole dilation, and the base."""
     preset = choose(family, *size)
     plan = fs.plan_family(family, *size, AUTO_SETTINGS if preset is None else preset.settings)
-    largest = max(plan.treatment(layer, False, plan.dilation, (size[1] // 8, size[0] // 8), 1).dilation
+    largest = max(plan.method.treatment(layer, False, plan.dilation, (size[1] // 8, size[0] // 8), 1).dilation
                   for layer in plan.layers)  # fmt: skip
     return plan.rounding, largest, plan.base
 
@@ -77,6 +77,6 @@ def test_only_auto_does_so(settings: fs.Settings, dilation: float, base: Size) -
 def test_the_filter_of_a_picture_over_a_multiple_is_no_longer_than_the_picture() -> None:
     """The period that a third multiple would pad to is not needed."""
     plan: Plan = fs.plan_family("sd15", 1040, 1040, AUTO_SETTINGS)
-    spec = plan.filter_spec("strong", plan.layers[0], (33, 33), plan.dilation)
+    spec = plan.method.filter_spec("strong", plan.layers[0], (33, 33), plan.dilation)
     assert spec is not None
     assert (plan.dilation, spec.periods) == (2.0, (34, 34))

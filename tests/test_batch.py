@@ -36,10 +36,10 @@ from fouriscale.cli.errors import ProcessError
 from fouriscale.cli.identity import Identity, identify
 from fouriscale.cli.listing import Pictures, identified, record
 from fouriscale.cli.pictures import RECORD, save_png
-from fouriscale.cli.sampling import Control, Refiner, Request, load, sample
 from fouriscale.cli.team import Team
 from fouriscale.errors import SettingsError
-from fouriscale.hosts.diffusers import set_scheduler
+from fouriscale.hosts.diffusers.pipeline import set_scheduler
+from fouriscale.hosts.diffusers.sampling import Control, Refiner, Request, load, sample
 from test_cli import Cli, assert_one_line, cli, models, parameters, pixels  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent

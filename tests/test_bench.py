@@ -13,8 +13,9 @@ from diffusers import UNet2DConditionModel
 
 import fouriscale as fs
 import oracle
-from fouriscale.bench import compare, growth, layouts, memory, modes, naive, timing
-from fouriscale.bench.timing import Spread, StepKind
+from fouriscale.lab import naive
+from fouriscale.lab.bench import compare, growth, layouts, memory, modes, timing
+from fouriscale.lab.bench.timing import Spread, StepKind
 from unets import build, inputs, largest, pick, run, traces
 
 CHANNELS = {"sd15": (8, 8, 16, 16), "sdxl": (8, 8, 16)}

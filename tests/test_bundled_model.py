@@ -15,11 +15,11 @@ from PIL import Image
 from transformers import CLIPTextModel
 
 import fouriscale.cli.demo as demo_module
-from fouriscale import bundled
+from fouriscale import model as bundled
 from fouriscale.cli import main
-from fouriscale.cli.sampling import Request, decode, sample_latents
-from fouriscale.hosts.diffusers import load_pipeline
-from fouriscale.measure.objects import count_objects
+from fouriscale.hosts.diffusers.pipeline import load_pipeline
+from fouriscale.hosts.diffusers.sampling import Request, decode, sample_latents
+from fouriscale.lab.measure.objects import count_objects
 from test_infotext import parsed
 
 LARGEST = 24_000_000

@@ -24,8 +24,8 @@ from fouriscale import Settings
 from fouriscale.cli import main
 from fouriscale.cli.errors import ProcessError
 from fouriscale.cli.pictures import save_png, sheet, slug
-from fouriscale.infotext import from_fields
-from fouriscale.presets import Preset
+from fouriscale.settings.infotext import from_fields
+from fouriscale.settings.presets import Preset
 from test_infotext import parsed
 
 TWICE = 2 * tiny_pipelines.BASE

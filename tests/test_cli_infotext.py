@@ -11,11 +11,11 @@ from PIL import Image
 
 from fouriscale import Plan, Settings
 from fouriscale.cli.pictures import RECORD
-from fouriscale.cli.sampling import load
-from fouriscale.infotext import from_fields
+from fouriscale.hosts.diffusers.sampling import load
+from fouriscale.hosts.webui.args import ScriptArgs, parse, resolve
+from fouriscale.hosts.webui.infotext import paste_functions
 from fouriscale.planning import plan
-from fouriscale.webui.args import ScriptArgs, parse, resolve
-from fouriscale.webui.infotext import paste_functions
+from fouriscale.settings.infotext import from_fields
 from test_cli import Cli, cli, models, words  # noqa: F401
 from webui_standin import parse_infotext
 

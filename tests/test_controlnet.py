@@ -22,9 +22,9 @@ import oracle
 import tiny_pipelines
 import unets
 from fouriscale.cli import main
-from fouriscale.cli.sampling import Control, Request, sample, sample_latents
-from fouriscale.hosts.diffusers import attached, control_plan, load_pipeline
-from fouriscale.hosts.diffusers_addons import with_controlnet
+from fouriscale.hosts.diffusers.addons import with_controlnet
+from fouriscale.hosts.diffusers.pipeline import attached, control_plan, load_pipeline
+from fouriscale.hosts.diffusers.sampling import Control, Request, sample, sample_latents
 
 LARGE = 3 * tiny_pipelines.BASE
 FAMILIES = ("sd15", "sdxl")

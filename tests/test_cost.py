@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import fouriscale as fs
-from fouriscale.cost import row_costs
+from fouriscale.planning.cost import row_costs
 from fouriscale.unet.blueprint import BLUEPRINTS
 from fouriscale.unet.structure import describe
 from unets import CONFIGS, build, inputs, noise
@@ -82,7 +82,7 @@ def test_the_estimate_is_the_share_of_operations_that_a_run_adds(
             session.progress = (step, 50)
             counted.append(operations(unet, call))
     assert counted[1] == plain
-    share = sum(plan.twins_by_step()) / 50
+    share = sum(plan.method.weak_rows_by_step()) / 50
     assert plan.cost == pytest.approx(1 + share * (counted[0] / plain - 1), abs=tolerance)
 
 

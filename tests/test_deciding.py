@@ -14,13 +14,13 @@ pytest.importorskip("fastapi")
 
 import webui_standin
 from fouriscale import SettingsError
-from fouriscale.presets import load
+from fouriscale.hosts.webui import deciding
+from fouriscale.hosts.webui.api import PlanQuery, answer
+from fouriscale.hosts.webui.args import parse
+from fouriscale.hosts.webui.deciding import HostState, Page, Pass, Request, hires_size, passes_of, plan_for
+from fouriscale.hosts.webui.describe import headline, sentence, words
+from fouriscale.settings.presets import load
 from fouriscale.unet.structure import blueprint_structure
-from fouriscale.webui import deciding
-from fouriscale.webui.api import PlanQuery, answer
-from fouriscale.webui.args import parse
-from fouriscale.webui.deciding import HostState, Page, Pass, Request, hires_size, passes_of, plan_for
-from fouriscale.webui.describe import headline, sentence, words
 from webui_standin import Host
 from webui_unets import build_unet, inner_rows
 

@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import save_file
 
 import fouriscale as fs
-import fouriscale.hosts.diffusers as host
+import fouriscale.hosts.diffusers.pipeline as host
 import tiny_pipelines
 import unets
-from fouriscale.cli.sampling import Request, Result, decode, sample, sample_latents
-from fouriscale.hosts.diffusers import SCHEDULERS, ModelError, attached, load_pipeline, set_scheduler
+from fouriscale.hosts.diffusers.pipeline import SCHEDULERS, ModelError, attached, load_pipeline, set_scheduler
+from fouriscale.hosts.diffusers.sampling import Request, Result, decode, sample, sample_latents
 
 FAMILIES = tiny_pipelines.FAMILIES
 BASE = tiny_pipelines.BASE

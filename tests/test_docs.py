@@ -16,11 +16,11 @@ import typer
 
 from fouriscale import Settings, plan_family
 from fouriscale.cli.app import app
-from fouriscale.plan_text import px
-from fouriscale.presets import AUTO_SETTINGS, choose
-from fouriscale.webui.args import DEFAULTS, FIELDS
-from fouriscale.webui.axes import PREFIX, add_axes
-from fouriscale.webui.infotext import LABELS
+from fouriscale.hosts.webui.args import DEFAULTS, FIELDS
+from fouriscale.hosts.webui.axes import PREFIX, add_axes
+from fouriscale.hosts.webui.infotext import LABELS
+from fouriscale.maths.sizes import px
+from fouriscale.settings.presets import AUTO_SETTINGS, choose
 from tools import doc_figures
 from tools.localization_template import texts
 
@@ -35,6 +35,8 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 FOREIGN = {
     "--api",
     "--api-auth",
+    "--gradio-auth",
+    "--nowebui",
     "--url",
     "--slow",
     "--help",

@@ -9,7 +9,7 @@ import pytest
 
 from fouriscale import SettingsError
 from fouriscale.errors import FouriScaleError, one_line, shown
-from fouriscale.webui.log import OneLine
+from fouriscale.hosts.webui.log import OneLine
 
 FORGED = "x\n[FouriScale] ERROR: forged\r\x1b[2J\u2028\u202e\ud800"
 

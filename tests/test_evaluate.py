@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fouriscale.cli.evaluate as command
+import fouriscale.lab.evaluate as command
 import tiny_pipelines
-from fouriscale import Settings, SettingsError, bundled, plan_family
+from fouriscale import Settings, SettingsError, plan_family
+from fouriscale import model as bundled
 from fouriscale.cli import main
-from fouriscale.cli.evaluate import methods, scores
-from fouriscale.cli.evaluate.store import Store
-from fouriscale.measure.objects import count_objects
+from fouriscale.lab.evaluate import methods, scores
+from fouriscale.lab.evaluate.store import Store
+from fouriscale.lab.measure import likeness, recognition
+from fouriscale.lab.measure.objects import count_objects
 
 Cli = Callable[..., tuple[int, str, str]]
 TINY = (
@@ -160,10 +162,10 @@ def check_refusals(cli: Cli, model: Path) -> None:
 
 
 def test_bundled_model(cli: Cli, tmp_path: Path) -> None:
-    args = ("--samples", 2, "--steps", 2, "--sizes", "1.25x", "--methods", "fouriscale", "--out", "made")
+    args = ("--samples", 2, "--steps", 2, "--sizes", "1x,1.25x", "--methods", "enlarged,fouriscale", "--out", "made")
     code, out, err = cli(*args)
     assert (code, err) == (0, "")
-    assert "6 pictures and made/table.md" in out
+    assert "10 pictures and made/table.md" in out  # 2 each: the reference, plain at 1x, three at 1.25x
     store = Store(tmp_path / "made", None)
     assert store.run["model"] == "bundled"
     assert (store.run["base"], store.run["cfg"], store.run["alpha"]) == (256, 4.0, True)
@@ -173,9 +175,19 @@ def test_bundled_model(cli: Cli, tmp_path: Path) -> None:
         alpha = np.clip(store.arrays(record, "latents")[bundled.ALPHA_CHANNEL] / bundled.LATENT_GAIN, 0, 1)
         assert record.metrics["objects"] == count_objects(alpha)
         assert record.metrics["one_object"] == (count_objects(alpha) == 1)
+        picture = np.asarray(Image.open(store.folder / f"{record.file}.png")) / 255.0
+        for side, far in likeness.distances(picture, record.prompt).items():
+            assert record.metrics[f"distance_{side}"] == pytest.approx(far)
+        assert record.metrics["probability"] == pytest.approx(recognition.probability(picture, record.prompt)[1])
+        # What a larger picture has to beat is the base-size picture of the same seed, enlarged.
+        small, enlarged = (
+            Image.open(store.folder / f"{store.group(m, size)[record.index].file}.png")
+            for m, size in (("plain", "1x"), ("enlarged", "1.25x"))
+        )
+        assert np.array_equal(small.resize((320, 320), Image.Resampling.LANCZOS), enlarged)
     results = json.loads((tmp_path / "made/results.json").read_text())["sizes"]["1.25x"]
-    assert list(results) == ["plain", "fouriscale"]
-    assert "one_object" in results["plain"]["values"]
+    assert list(results) == ["plain", "enlarged", "fouriscale"]
+    assert {"one_object", "distance_64", "recognised", "patch_frechet"} <= set(results["plain"]["values"])
     seconds = {m: [r.seconds for r in store.group(m, "1.25x").values()] for m in ("plain", "fouriscale")}
     ratio = sum(seconds["fouriscale"]) / sum(seconds["plain"])
     assert results["fouriscale"]["values"]["time_ratio"][0] == pytest.approx(ratio)
@@ -251,7 +263,7 @@ def test_method_lists(text: str, names: list[str]) -> None:
         ('a={"colour": 2}', "unknown field"),
         ('a={"hires": "oil"}', '"latent" or "pixel"'),
         ('a={"hires": "pixel", "stop": 0.5}', '"latent" or "pixel"'),
-        ('a={"hires": "pixel", "denoise": 0}', "above 0 to 1"),
+        ('a={"hires": "pixel", "denoise": 1.5}', "from 0 to 1"),
     ],
 )
 def test_bad_method_lists(text: str, part: str) -> None:

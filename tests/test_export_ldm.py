@@ -10,7 +10,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
-from fouriscale import bundled
+from fouriscale import model as bundled
 from ldm_unets import to_ldm
 from tools.export_ldm import export, ldm_config, state_dict
 

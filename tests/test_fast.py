@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 import fouriscale as fs
-from fouriscale.maths.coarse import CoarseGrid, cubic_enlargement
-from fouriscale.maths.lowpass import FilterSpec, LowPass
+from fouriscale.filters.grid import CoarseGrid, cubic_enlargement
+from fouriscale.filters.lowpass import FilterSpec, LowPass
 from unets import build, inputs, largest, run
 
 PX, LATENT = 128, 16
@@ -86,11 +86,11 @@ def test_the_grid_is_fine_while_annealing() -> None:
     """There the filter lets pass more than a grid for the next whole dilation can hold."""
     plan = fs.plan_family("sd15", 1536, 1536, FAST)
     layer = next(layer for layer in plan.layers if layer.role == "resnet")
-    at = {d: plan.treatment(layer, False, d, (96, 96), 1).coarse for d in (3.0, 2.999, 2.5, 2.0, 1.2, 1.0)}
+    at = {d: plan.method.treatment(layer, False, d, (96, 96), 1).on_grid for d in (3.0, 2.999, 2.5, 2.0, 1.2, 1.0)}
     assert at == {3.0: True, 2.999: False, 2.5: False, 2.0: True, 1.2: False, 1.0: False}
-    assert {d: plan.coarse_at(d) for d in at} == at
+    assert {d: plan.method.on_grid(d) for d in at} == at
     for changes in ({"fast": False}, {"filter": False}, {"stopband_strong": 0.1}):
-        assert not fs.plan_family("sd15", 1536, 1536, FAST.replace(**changes)).coarse_at(3.0)
+        assert not fs.plan_family("sd15", 1536, 1536, FAST.replace(**changes)).method.on_grid(3.0)
 
 
 @pytest.mark.parametrize("size", [(128, 128), (136, 200)])
@@ -161,9 +161,9 @@ def test_downsamplers_stay_on_the_fine_grid_where_they_are_filtered_too() -> Non
     plan = fs.plan_family("sd15", 1536, 1536, FAST)
     for layer in plan.layers:
         stride = 2 if layer.role == "downsampler" else 1
-        host, twin = (plan.treatment(layer, is_twin, 3.0, (96, 96), stride) for is_twin in (False, True))
-        assert host.coarse == (layer.role == "resnet")
-        assert not twin.coarse
+        host, twin = (plan.method.treatment(layer, is_twin, 3.0, (96, 96), stride) for is_twin in (False, True))
+        assert host.on_grid == (layer.role == "resnet")
+        assert not twin.on_grid
         assert host.dilation == twin.dilation == 3
         assert (host.filter is None) == (layer.role == "upsampler")
-    assert not any(plan.treatment(layer, False, 1.0, (96, 96), 1).coarse for layer in plan.layers)
+    assert not any(plan.method.treatment(layer, False, 1.0, (96, 96), 1).on_grid for layer in plan.layers)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fouriscale as fs
-from fouriscale.maths.freeu import PUBLISHED, FreeU, apply, lowest_window
+from fouriscale.filters.freeu import PUBLISHED, FreeU, apply, lowest_window
 from fouriscale.unet.structure import describe
 from unets import build
 

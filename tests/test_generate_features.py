@@ -17,16 +17,16 @@ from torch import Tensor
 
 import fouriscale as fs
 import fouriscale.cli.generate as generate_module
-import fouriscale.hosts.diffusers as host
+import fouriscale.hosts.diffusers.pipeline as host
 import oracle
 import tiny_pipelines
 import unets
-from fouriscale import bundled
+from fouriscale import model as bundled
 from fouriscale.cli import main
 from fouriscale.cli.options import parse_embedding, parse_lora
-from fouriscale.cli.sampling import Refiner, Request, sample, sample_latents
-from fouriscale.hosts.diffusers import ModelError, load_pipeline, set_scheduler
-from fouriscale.hosts.diffusers_addons import add_embedding, add_loras, load_refiner
+from fouriscale.hosts.diffusers.addons import add_embedding, add_loras, load_refiner
+from fouriscale.hosts.diffusers.pipeline import ModelError, load_pipeline, set_scheduler
+from fouriscale.hosts.diffusers.sampling import Refiner, Request, sample, sample_latents
 from tools.export_ldm import export
 
 TWICE = 2 * tiny_pipelines.BASE

@@ -9,7 +9,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fouriscale.webui.host_check import HostCheck
+from fouriscale.hosts.webui.host_check import HostCheck
 
 
 def client(bound: str) -> TestClient:

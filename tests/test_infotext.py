@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fouriscale import Plan, Settings, SettingsError, plan_family
-from fouriscale.infotext import CUSTOM, from_fields, infotext, quote, to_fields
-from fouriscale.presets import AUTO, AUTO_SETTINGS, find
-from fouriscale.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
+from fouriscale.settings.infotext import CUSTOM, from_fields, infotext, quote, to_fields
+from fouriscale.settings.presets import AUTO, AUTO_SETTINGS, find
+from fouriscale.settings.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 
 WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
 import fouriscale as fs
-from fouriscale.hosts.diffusers_attention import DiffusersCalls, JointProcessor, attend
-from fouriscale.unet.rows import RowMap
+from fouriscale.hooks.rows import RowMap
+from fouriscale.hosts.diffusers.attention import DiffusersCalls, JointProcessor, attend
 from unets import build, inputs, run
 
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale import bundled
-from fouriscale.cli.sampling import load
-from fouriscale.hosts.diffusers import set_scheduler
-from fouriscale.unet.kept_twins import KeptTwins
-from fouriscale.unet.rows import RowMap
+from fouriscale import model as bundled
+from fouriscale.hooks.kept import KeptDifferences
+from fouriscale.hooks.rows import RowMap
+from fouriscale.hosts.diffusers.pipeline import set_scheduler
+from fouriscale.hosts.diffusers.sampling import load
 from unets import build, inputs, largest, noise, pick, run, traces
 
 PX, LATENT = 160, 20
@@ -149,8 +149,8 @@ def test_a_step_that_was_broken_off_leaves_nothing_to_use() -> None:
         handle.remove()
         session.progress = (1, 50)
         found = unet(**x).sample
-        assert session.kept_twins is not None
-    assert session.kept_twins is None
+        assert session.kept is not None
+    assert session.kept is None
     assert largest(found - run(unet, x, fs.plan(unet, PX, PX, EXACT["sd15"]), ROWS, (1, 50))) <= 1e-5
     assert traces(unet) == before
 
@@ -169,7 +169,7 @@ def test_nothing_is_kept_across_steps_whose_twins_would_be_their_rows() -> None:
     unet = build("sd15")
     plan = fs.plan(unet, PX, PX, fast("sd15", start=0.1, stop=0.7))
     x = inputs("sd15", 2, LATENT, LATENT)
-    differ = [plan.has_twins(plan.dilation_at((i, 20))) for i in range(20)]
+    differ = [plan.method.has_weak_rows(plan.method.dilation_at((i, 20))) for i in range(20)]
     last = differ.index(False)
     assert differ == [True] * last + [False] * (20 - last)
     steps = [0, 1, 2, last, 3]
@@ -180,7 +180,7 @@ def test_nothing_is_kept_across_steps_whose_twins_would_be_their_rows() -> None:
 def test_only_weak_twins_are_kept(changes: dict[str, Any]) -> None:
     unet = build("sd15")
     slow, quick = (fs.plan(unet, PX, PX, fs.Settings(fast=f, stopband_strong=0.3, **changes)) for f in (False, True))
-    assert not quick.keeps_twins
+    assert not quick.method.keeps_weak
     xs = [inputs("sd15", 2, LATENT, LATENT, seed=s) for s in (1, 9)]
     calls = [((i, 50), ROWS, x) for i, x in enumerate(xs)]
     for one, other in zip(trajectory(unet, slow, calls), trajectory(unet, quick, calls), strict=True):
@@ -189,7 +189,7 @@ def test_only_weak_twins_are_kept(changes: dict[str, Any]) -> None:
 
 def test_every_tensor_of_an_output_record_in_the_order_it_stands() -> None:
     rows = RowMap(2, (1,))
-    kept = KeptTwins()
+    kept = KeptDifferences()
     assert not kept.next_call(0.0, rows, torch.Size((2, 1)))
     first, second, other = noise(3, 4), noise(3, 2, seed=1), noise(7)
     kept.keep({"a": first, "b": (second, other)}, rows)
@@ -206,7 +206,7 @@ def test_every_tensor_of_an_output_record_in_the_order_it_stands() -> None:
 def test_the_estimate_counts_twins_in_every_second_step() -> None:
     for family in ("sd15", "sd21", "sdxl"):
         slow, quick = (fs.plan_family(family, 2048, 2048, fs.Settings(fast=f)) for f in (False, True))
-        counts = [sum(plan.twins_by_step()) for plan in (slow, quick)]
+        counts = [sum(plan.method.weak_rows_by_step()) for plan in (slow, quick)]
         assert counts[1] == -(-counts[0] // 2)
         assert (quick.cost - 1.0) / (slow.cost - 1.0) == pytest.approx(counts[1] / counts[0])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import fouriscale as fs
-from fouriscale.session import count_hooks
+from fouriscale.hooks import count_hooks
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, run, traces
 

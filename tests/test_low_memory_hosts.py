@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.hosts.webui import ForgeRows
-from fouriscale.session import count_hooks
-from fouriscale.unet.rows import RowMap, join_tensors
+from fouriscale.hooks import count_hooks
+from fouriscale.hooks.rows import RowMap, join_tensors
+from fouriscale.hosts.webui.rows import ForgeRows
 from test_rows import residual_shapes
 from unets import build, inputs, largest, noise, run, traces
 from webui_standin import COND, UNCOND, Host, words

@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import oracle
-from fouriscale.bench.memory import peak_bytes
-from fouriscale.maths import separable
-from fouriscale.maths.cache import FilterCache
-from fouriscale.maths.lowpass import FilterSpec, LowPass, axis_mask, filters_alike, half_mask, roll_off
+from fouriscale.filters import separable
+from fouriscale.filters.cache import FilterCache
+from fouriscale.filters.lowpass import FilterSpec, LowPass, axis_mask, filters_alike, half_mask, roll_off
+from fouriscale.lab.bench.memory import peak_bytes
 from fouriscale.maths.schedule import dilation_at
 from unets import largest, noise
 

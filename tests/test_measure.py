@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import linalg
 
-from fouriscale.measure import bootstrap, detail, distance, features, phases, pixels, repetition
+from fouriscale.lab.measure import bootstrap, detail, distance, features, phases, pixels, repetition
 
 RNG = np.random.RandomState
 

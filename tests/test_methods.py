@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.maths.attention import entropy_scale
-from fouriscale.session import count_hooks
+from fouriscale.hooks import count_hooks
+from fouriscale.methods.attn_entropy import entropy_scale
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, pick, run, traces
 
@@ -90,15 +90,15 @@ def test_published_numbers(
         assert len(plan.layers) == count
         assert plan.dilation == max(table.values())
         assert plan.stop == tau / 50
-        assert plan.doubled == (None if damped is None else "uncond")
-        assert plan.redilation is not None
-        assert plan.redilation.progressive is progressive
+        assert plan.method.weak_label == (None if damped is None else "uncond")
+        assert plan.method.redilation is not None
+        assert plan.method.redilation.progressive is progressive
         for step in STEPS:
             dilation = plan.dilation_at((step, 50))
             assert (dilation > 1.0) == (step < tau)
             for layer in plan.layers if dilation > 1.0 else ():
                 for twin, values in ((False, table), (True, damped or table)):
-                    treatment = plan.treatment(layer, twin, dilation, (40, 40), 1)
+                    treatment = plan.method.treatment(layer, twin, dilation, (40, 40), 1)
                     expected = at_step(published(values, layer.name), step, tau, progressive)
                     assert treatment.dilation == math.ceil(expected), (step, layer.name)
                     assert treatment.stretch == math.ceil(expected) / expected
@@ -110,7 +110,7 @@ def test_a_few_of_them_by_hand() -> None:
     layers = {layer.name: layer for layer in plan.layers}
     at = [plan.dilation_at((step, 50)) for step in (0, 10, 20, 34)]
     seen = {
-        name: [plan.treatment(layers[name], False, dilation, (40, 40), 1).dilation for dilation in at]
+        name: [plan.method.treatment(layers[name], False, dilation, (40, 40), 1).dilation for dilation in at]
         for name in ("mid_block.resnets.0.conv1", "down_blocks.2.resnets.1.conv2", "up_blocks.3.resnets.2.conv1")
     }
     assert seen == {

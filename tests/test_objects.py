@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fouriscale.measure.objects import count_objects, share_of_ones
+from fouriscale.lab.measure.objects import count_objects, share_of_ones
 
 
 def drawn(*discs: tuple[int, int, int], side: int = 64) -> np.ndarray:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.hosts.diffusers_attention import DiffusersCalls
-from fouriscale.maths.freeu import FreeU
-from fouriscale.outcome import COMPILED, UNREACHED
-from fouriscale.session import count_hooks
+from fouriscale.filters.freeu import FreeU
+from fouriscale.hooks import count_hooks
+from fouriscale.hooks.outcome import COMPILED, UNREACHED
+from fouriscale.hosts.diffusers.attention import DiffusersCalls
 from unets import build, inputs, largest, run
 from webui_standin import SIZES, Host
 
@@ -104,6 +104,7 @@ def test_compiled_blocks_with_convolutions_are_refused(in_place: bool) -> None:
         fs.plan(unet, PX, PX)
 
 
+@pytest.mark.slow
 def test_repeated_blocks_may_be_compiled_and_called_before(fresh_compiler: Any) -> None:
     """Against the same UNet uncompiled, at every strength of the method."""
     unet = build("sd15", layers_per_block=1)

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import ldm_unets
-from fouriscale.maths.cache import FilterCache
-from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
-from fouriscale.unet.rows import RowMap
+from fouriscale.filters.cache import FilterCache
+from fouriscale.hooks.convolution import Call, ConvHook, CurrentCall
+from fouriscale.hooks.rows import RowMap
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
 from unets import inputs, largest, noise, run
@@ -174,7 +174,7 @@ def test_sdxl_convolution_equals_the_authors_program(case: str) -> None:
     _, _, height, width, base_h, base_w, dilation, filtered, stopband = data["params"].tolist()
     plan = fs.plan_family("sdxl", int(width), int(height))
     assert plan.base == (base_w, base_h)
-    assert plan.stopbands == (stopband, stopband)
+    assert plan.method.stopbands == (stopband, stopband)
     layer = Layer("", "", "resnet" if filtered else "upsampler", 2)
     conv = hooked_convolution(plan, layer, dilation, data["weight"], data["bias"], 1)
     torch.testing.assert_close(conv(data["x"]), data["y"], atol=1e-5, rtol=0)

@@ -49,9 +49,9 @@ def test_a_window_of_ones_own(chosen: dict[str, float], expected: tuple[float, f
 )
 def test_what_the_family_decides(family: str, stopbands: tuple[float, float], divisor: float) -> None:
     plan = fs.plan_family(family, 2048, 2048)
-    assert (plan.stopbands, plan.weak_divisor) == (stopbands, divisor)
+    assert (plan.method.stopbands, plan.method.weak_divisor) == (stopbands, divisor)
     mixed = fs.plan_family(family, 2048, 2048, fs.Settings(stopband_strong=0.25))
-    assert mixed.stopbands == (0.25, stopbands[1])
+    assert mixed.method.stopbands == (0.25, stopbands[1])
 
 
 def test_base_and_dilation_of_ones_own() -> None:
@@ -59,7 +59,7 @@ def test_base_and_dilation_of_ones_own() -> None:
     assert (plan.base, plan.scale, plan.dilation) == ((1024, 768), 2, 2.0)
     plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(dilation=2.5))
     assert (plan.base, plan.scale, plan.dilation) == ((512, 512), 2, 2.5)
-    assert plan.conv_dilations(plan.dilation_at((0, 50))) == (3, 3)
+    assert plan.method.whole_dilations(plan.dilation_at((0, 50))) == (3, 3)
     # A dilation of one's own works at the training size too.
     assert fs.plan_family("sd15", 512, 512, fs.Settings(dilation=2)).active
 
@@ -68,11 +68,11 @@ def test_filters_by_role_and_scale() -> None:
     plan = fs.plan_family("sd15", 1024, 768)
     layers = {layer.name: layer for layer in plan.layers}
     resnet = layers["down_blocks.2.resnets.0.conv1"]
-    spec = plan.filter_spec("weak", resnet, (24, 32), 2.0)
+    spec = plan.method.filter_spec("weak", resnet, (24, 32), 2.0)
     assert spec is not None
     assert (spec.kind, spec.scale, spec.stopband, spec.periods, spec.size) == ("weak", 2.0, 0.0, (32, 32), (24, 32))
-    assert plan.filter_spec("strong", resnet, (24, 32), 1.0) is None
-    assert plan.filter_spec("strong", layers["up_blocks.0.upsamplers.0.conv"], (24, 32), 2.0) is None
+    assert plan.method.filter_spec("strong", resnet, (24, 32), 1.0) is None
+    assert plan.method.filter_spec("strong", layers["up_blocks.0.upsamplers.0.conv"], (24, 32), 2.0) is None
     off = fs.plan_family("sd15", 1024, 768, fs.Settings(filter=False))
     assert off.filter_spec("strong", resnet, (24, 32), 2.0) is None
 
@@ -82,7 +82,7 @@ def test_sdxl_measures_both_axes_by_the_height() -> None:
     assert plan.base == (1280, 768)
     layer = next(c for c in plan.layers if c.name == "down_blocks.2.resnets.0.conv1")
     # 1440 pixels are 45 rows of features, 32 pixels each: bases of 24 and 40, twice of that is the period.
-    spec = plan.filter_spec("strong", layer, (45, 80), 2.0)
+    spec = plan.method.filter_spec("strong", layer, (45, 80), 2.0)
     assert spec is not None
     assert spec.periods == (48, 80)
 
@@ -112,14 +112,14 @@ def test_plans_become_plain_values(settings: fs.Settings | None) -> None:
 )
 def test_which_rows_get_twins_and_what_that_costs(changes: dict[str, Any], doubled: str | None) -> None:
     plan = fs.plan_family("sd15", 2048, 2048, fs.Settings(**changes))
-    assert plan.doubled == doubled
+    assert plan.method.weak_label == doubled
     assert (plan.cost > 1.0) == (doubled is not None)
     assert plan.to_dict()["method"] == plan.settings.method
 
 
 def test_attention_entropy_works_throughout() -> None:
     plan = fs.plan_family("sd15", 2048, 1024, fs.Settings(method="attn-entropy"))
-    assert (plan.layers, plan.area_ratio, plan.active) == ((), 8.0, True)
+    assert (plan.layers, plan.method.frame.area_ratio, plan.active) == ((), 8.0, True)
     assert {plan.dilation_at((i, 50)) > 1.0 for i in range(50)} == {True}
     assert not fs.plan_family("sd15", 512, 512, fs.Settings(method="attn-entropy")).active
 

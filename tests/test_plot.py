@@ -8,9 +8,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import fouriscale as fs
-from fouriscale.maths.lowpass import axis_mask
+from fouriscale.filters.lowpass import axis_mask
+from fouriscale.hosts.webui.plot import SAMPLES, curves, plot_html
 from fouriscale.planning import plan_family
-from fouriscale.webui.plot import SAMPLES, curves, plot_html
 
 
 def test_dilation_curves_follow_the_published_schedule() -> None:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 import oracle
-from fouriscale.maths import coarse, freeu, lowpass
-from fouriscale.maths.precision import full_precision
+from fouriscale.filters import freeu, lowpass
+from fouriscale.filters import grid as coarse
+from fouriscale.filters.precision import full_precision
 from unets import largest, noise
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

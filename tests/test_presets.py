@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fouriscale import Settings, SettingsError, plan_family, presets
-from fouriscale.presets import AUTO_SETTINGS, Preset, choose, find, load, read_file
+from fouriscale import Settings, SettingsError, plan_family
+from fouriscale.settings import presets
+from fouriscale.settings.presets import AUTO_SETTINGS, Preset, choose, find, load, read_file
 
 # The runs of 50 DDIM steps: first and last step, dilation of the strong and of the weak rows.
 SD_2 = [(0, 29, 2, 2), (30, 49, 1, 1)]

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fouriscale import Settings, presets
+from fouriscale import Settings
 from fouriscale.errors import SettingsError
+from fouriscale.lab.published_config import read
 from fouriscale.maths.sizes import SDXL_BUCKETS
 from fouriscale.planning import plan_structure
-from fouriscale.reference_config import read
+from fouriscale.settings import presets
 from fouriscale.unet.structure import blueprint_structure
 from test_cli import Cli, assert_one_line, cli, models, parameters, pixels  # noqa: F401
 from test_infotext import parsed

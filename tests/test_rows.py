@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import fouriscale as fs
-from fouriscale.unet.rows import RowMap, check_labels, map_tensors
+from fouriscale.hooks.rows import RowMap, check_labels, map_tensors
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, noise, pick, run
 
@@ -420,7 +420,7 @@ def test_twins_are_left_out_where_they_would_be_their_rows_and_nowhere_else(
         strong = run(unet, x, always, None, (step, 50))
         weak = run(unet, x, always, ("uncond", "cond"), (step, 50))
         ours = run(unet, x, plan, ("uncond", "cond"), (step, 50))
-        differ = plan.twins_differ(dilation)
+        differ = plan.method.weak_rows_differ(dilation)
         assert rows[-3:] == [2, 3, 3 if differ else 2]
         assert largest(ours - weak) <= 1e-6
         assert (largest(weak - strong) > 1e-6) == differ

@@ -28,8 +28,8 @@ TABLES = [
 @pytest.mark.parametrize(("family", "width", "height", "expected"), TABLES)
 def test_dilation_by_step(family: str, width: int, height: int, expected: list[tuple[int, int, int, int]]) -> None:
     plan = fs.plan_family(family, width, height)
-    assert plan.steps(50) == expected
-    one_by_one = [plan.conv_dilations(plan.dilation_at((step, 50))) for step in range(50)]
+    assert plan.method.steps(50) == expected
+    one_by_one = [plan.method.whole_dilations(plan.dilation_at((step, 50))) for step in range(50)]
     assert one_by_one == [(strong, weak) for first, last, strong, weak in expected for _ in range(last - first + 1)]
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 import oracle
-from fouriscale.maths.cache import FilterCache
-from fouriscale.session import count_hooks, session_on
-from fouriscale.unet.conv_hook import Call, ConvHook, CurrentCall
-from fouriscale.unet.rows import RowMap
+from fouriscale.filters.cache import FilterCache
+from fouriscale.hooks import count_hooks, session_on
+from fouriscale.hooks.convolution import Call, ConvHook, CurrentCall
+from fouriscale.hooks.rows import RowMap
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
 from unets import BASE, build, inputs, largest, noise, run, traces

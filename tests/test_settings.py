@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fouriscale import FouriScaleError, Settings, SettingsError, plan_family
 from fouriscale.errors import LONGEST_FIELD, one_line
-from fouriscale.settings import FAMILIES, METHODS, ROUNDINGS
+from fouriscale.settings.settings import FAMILIES, METHODS, ROUNDINGS
 
 FIELDS = [field.name for field in dataclasses.fields(Settings)]
 FRACTION = "a number from 0 to 1, or empty for the default"

@@ -88,7 +88,7 @@ def test_any_sdxl_size_has_defined_filters(multiple: int) -> None:
         for level in (1, 2):
             layer = next(c for c in plan.layers if c.level == level and c.role == "resnet")
             size = tuple(-(-side // (8 * 2**level)) for side in (height, width))
-            spec = plan.filter_spec("strong", layer, size, 1.5)
+            spec = plan.method.filter_spec("strong", layer, size, 1.5)
             assert spec is not None
             for period, feature in zip(spec.periods, size, strict=True):
                 assert period % 2 == 0

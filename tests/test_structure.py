@@ -166,7 +166,7 @@ def test_sdxl_buckets_follow_the_training_size() -> None:
 
 def test_family_setting_overrides_recognition() -> None:
     plan = fs.plan(build("sd15"), 128, 128, fs.Settings(family="sdxl"))
-    assert (plan.family, plan.stopbands, plan.weak_divisor) == ("sdxl", (0.6, 0.6), 1.5)
+    assert (plan.family, plan.method.stopbands, plan.method.weak_divisor) == ("sdxl", (0.6, 0.6), 1.5)
 
 
 # --- selecting layers ------------------------------------------------------------------------------------------------

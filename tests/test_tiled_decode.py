@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import fouriscale.vae.tiled as tiled_module
-from fouriscale import bundled
-from fouriscale.cli import sampling
+from fouriscale import model as bundled
 from fouriscale.errors import SettingsError, UnsupportedModelError
+from fouriscale.hosts.diffusers import sampling
 from fouriscale.vae.tiled import TiledDecoder, decode_tiled, tiles_on
 from tools.vae_memory import alone, seam
 from webui_standin import Host, Processing

@@ -17,7 +17,7 @@ def test_without_gradio_it_names_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
-    monkeypatch.delitem(sys.modules, "fouriscale.webui.page", raising=False)
+    monkeypatch.delitem(sys.modules, "fouriscale.hosts.webui.page", raising=False)
     monkeypatch.setattr(sys, "argv", ["fouriscale", "ui"])
     with pytest.raises(SystemExit) as caught:
         main()

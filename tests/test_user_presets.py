@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from fouriscale import Settings, SettingsError
-from fouriscale.presets import Preset, bundled_folder, find, load, read_file
-from fouriscale.webui import options
-from fouriscale.webui.log import get_logger
-from fouriscale.webui.report import Report
-from fouriscale.webui.user_presets import check_name, default_folder, delete, exists, load_all, place_of, save
+from fouriscale.hosts.webui import options
+from fouriscale.hosts.webui.log import get_logger
+from fouriscale.hosts.webui.report import Report
+from fouriscale.hosts.webui.user_presets import check_name, default_folder, delete, exists, load_all, place_of, save
+from fouriscale.settings.presets import Preset, bundled_folder, find, load, read_file
 from webui_standin import Host
 
 SETTINGS = Settings(start=0.1, stop=0.9, base=(512, 768), dilation=2.5, layers="mid", guidance=False)
@@ -238,7 +238,7 @@ def test_problems_reach_the_log_only(
     host = Host(monkeypatch)
     host.options["fouriscale_user_folder"] = str(tmp_path)
     (tmp_path / "broken.yaml").write_bytes(b"family: [")
-    caplog.set_level("WARNING", "fouriscale.webui")
+    caplog.set_level("WARNING", "fouriscale.hosts.webui")
     monkeypatch.setattr(get_logger(), "propagate", True)
     environment = options.environment(host.modules["modules.shared"], Report())
     assert environment.presets == load()

@@ -15,11 +15,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from fouriscale import __version__, plan_family
-from fouriscale.presets import AUTO_SETTINGS, load
-from fouriscale.webui.api import ROOT, credentials_of, schema_of_arguments
-from fouriscale.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
-from fouriscale.webui.deciding import Page
-from fouriscale.webui.describe import FAMILY_NAMES, headline
+from fouriscale.hosts.webui.api import ROOT, credentials_of, schema_of_arguments
+from fouriscale.hosts.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
+from fouriscale.hosts.webui.deciding import Page
+from fouriscale.hosts.webui.describe import FAMILY_NAMES, headline
+from fouriscale.settings.presets import AUTO_SETTINGS, load
 from webui_standin import Host, Processing
 
 

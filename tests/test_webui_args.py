@@ -13,9 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import Settings, SettingsError
-from fouriscale.presets import AUTO_SETTINGS, Preset, load
-from fouriscale.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
-from fouriscale.webui.args import (
+from fouriscale.hosts.webui.args import (
     CUSTOM_FIELDS,
     DEFAULTS,
     FIELDS,
@@ -28,6 +26,8 @@ from fouriscale.webui.args import (
     resolve,
     wants,
 )
+from fouriscale.settings.presets import AUTO_SETTINGS, Preset, load
+from fouriscale.settings.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 
 # Pinned: API users send these by position. New ones go to the end.
 POSITIONS = [

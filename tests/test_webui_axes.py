@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from fouriscale.session import count_hooks
-from fouriscale.webui.args import CUSTOM_FIELDS, FIELDS, PASSES
-from fouriscale.webui.axes import PREFIX, add_axes, find_xyz_module
-from fouriscale.webui.run import XYZ_ATTRIBUTE
+from fouriscale.hooks import count_hooks
+from fouriscale.hosts.webui.args import CUSTOM_FIELDS, FIELDS, PASSES
+from fouriscale.hosts.webui.axes import PREFIX, add_axes, find_xyz_module
+from fouriscale.hosts.webui.run import XYZ_ATTRIBUTE
 from unets import largest
 from webui_standin import AxisOption, Host, Processing
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import Plan, SettingsError, plan_family
-from fouriscale.infotext import from_fields
-from fouriscale.presets import Preset, load
-from fouriscale.settings import LAYER_SETS, METHODS, ROUNDINGS, Settings
-from fouriscale.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
-from fouriscale.webui.infotext import LABELS, fields_of, paste_functions
+from fouriscale.hosts.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
+from fouriscale.hosts.webui.infotext import LABELS, fields_of, paste_functions
+from fouriscale.settings.infotext import from_fields
+from fouriscale.settings.presets import Preset, load
+from fouriscale.settings.settings import LAYER_SETS, METHODS, ROUNDINGS, Settings
 from webui_standin import infotext, parse_infotext
 
 MINE = [

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fouriscale as fs
-from fouriscale.hosts.webui import A1111Rows, and_parts, with_size
-from fouriscale.session import count_hooks
+from fouriscale.hooks import count_hooks
+from fouriscale.hosts.webui.rows import A1111Rows, and_parts, with_size
 from unets import largest, noise
 from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, text_and_vector, words
 from webui_unets import Control, inner_rows, three_rows
@@ -299,7 +299,7 @@ def test_rows_in_several_calls_are_not_amplified_and_said(
 
 
 def test_parts_that_the_host_does_not_tell_are_not_amplified(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fouriscale.hosts.webui.and_parts", lambda denoiser: None)
+    monkeypatch.setattr("fouriscale.hosts.webui.rows.and_parts", lambda denoiser: None)
     host = Host(monkeypatch, "sd15")
     p, (picture,) = host.request(AMPLIFIED, prompts=words("sd15", **UNEVEN))
     check(host, picture, expected(host, p))

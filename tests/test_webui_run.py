@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 import fouriscale as fs
-import fouriscale.webui.run as run_module
-from fouriscale.session import count_hooks
-from fouriscale.webui.run import XYZ_ATTRIBUTE
+import fouriscale.hosts.webui.run as run_module
+from fouriscale.hooks import count_hooks
+from fouriscale.hosts.webui.run import XYZ_ATTRIBUTE
 from unets import largest, traces
 from webui_standin import TIMESTEPS, Host, Processing, enlarge, parse_infotext
 from webui_unets import build_unet, failing, inner_rows, three_rows

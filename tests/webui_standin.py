@@ -377,7 +377,7 @@ class Host:
             patch.setitem(sys.modules, name, module)
         if importlib.util.find_spec("gradio") is None:
             patch.setitem(sys.modules, "gradio", _no_gradio())
-        logger = logging.getLogger("fouriscale.webui")
+        logger = logging.getLogger("fouriscale.hosts.webui")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())  # else it writes to a stream that pytest closes
         self.module = load_script()

@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fouriscale import Plan, Settings, plan_family
-from fouriscale.settings import LAYER_SETS
+from fouriscale.hosts.webui.plot import STEPS, STRONG, WEAK, curves
+from fouriscale.settings.settings import LAYER_SETS
 from fouriscale.unet.structure import blueprint_structure
-from fouriscale.webui.plot import STEPS, STRONG, WEAK, curves
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "images"
 GREY, INK = "#d5d5d5", "#404040"
@@ -42,8 +42,8 @@ def layer_rows(family: str) -> dict[str, list[bool]]:
 def steps_rows(plan: Plan) -> list[list[list[str]]]:
     """For each of 50 steps its UNet calls, each a list of rows: "uncond", "cond", "twin"."""
     steps = []
-    for twins in plan.twins_by_step(STEPS):
-        doubled = plan.doubled if twins else None
+    for twins in plan.method.weak_rows_by_step(STEPS):
+        doubled = plan.method.weak_label if twins else None
         if doubled is None:
             steps.append([["uncond", "cond"]])
         elif plan.settings.low_memory:

@@ -137,10 +137,10 @@ def count_memory(given: argparse.Namespace) -> None:
 
 def measure_errors(steps: int) -> None:
     """Mean and largest difference from the untiled decode, in 1/255, of these tiles and of tiles on their own."""
-    from fouriscale import bundled
-    from fouriscale.cli.sampling import Request, load, sample_latents
-    from fouriscale.hosts.diffusers import set_scheduler
-    from fouriscale.settings import Settings
+    from fouriscale import model as bundled
+    from fouriscale.hosts.diffusers.pipeline import set_scheduler
+    from fouriscale.hosts.diffusers.sampling import Request, load, sample_latents
+    from fouriscale.settings.settings import Settings
 
     pipe = load(bundled.folder())
     set_scheduler(pipe, "ddim")

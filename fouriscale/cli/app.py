@@ -8,7 +8,8 @@ import warnings
 import typer
 
 from ..errors import FouriScaleError, SettingsError
-from . import INTERRUPTED, bench, demo, evaluate, generate, show, ui
+from ..lab import evaluate
+from . import INTERRUPTED, bench, demo, generate, show, ui
 from .errors import ProcessError
 from .team import is_first
 

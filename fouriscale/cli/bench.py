@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import SettingsError
-from ..hosts.diffusers import check_device
+from ..hosts.diffusers.pipeline import check_device
 from ..maths.sizes import check_picture_size
-from ..settings import Settings
+from ..settings.settings import Settings
 from .generate import DTYPES, at_least
 
 MIB = 2**20
@@ -47,9 +47,9 @@ def bench(
     plot: Annotated[Path | None, typer.Option(help="PNG file.", show_default="beside the JSON")] = None,
 ) -> None:
     """Time plain steps, FouriScale and a naive implementation in turn; random weights, so nothing to download."""
-    from ..bench import compare, layouts  # slow to import
-    from ..bench import modes as known
-    from ..bench.growth import grow
+    from ..lab.bench import compare, layouts
+    from ..lab.bench import modes as known
+    from ..lab.bench.growth import grow
 
     wanted = list(dict.fromkeys(mode.strip() for mode in modes.split(",") if mode.strip()))
     _check(unet, layouts.LAYOUTS, wanted, known.MODES, dtype)
@@ -79,7 +79,7 @@ def bench(
 
 def _show(report: dict[str, Any], json_file: Path, picture: Path, console: Console) -> None:
     """Write the JSON and the figure, print the tables."""
-    from ..bench import plot as figures
+    from ..lab.bench import plot as figures
 
     json_file.parent.mkdir(parents=True, exist_ok=True)
     json_file.write_text(json.dumps(report, indent=1))

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .. import bundled
+from .. import model as bundled
 from ..errors import SettingsError
-from ..measure.objects import count_objects
-from ..presets import AUTO, AUTO_SETTINGS
+from ..hosts.diffusers.sampling import Request, Result, load, sample
+from ..lab.measure.objects import count_objects
+from ..settings.presets import AUTO, AUTO_SETTINGS
 from .interrupt import finished_pictures_are_kept
 from .options import check_seeds
 from .pictures import save_png, sheet, slug
-from .sampling import Request, Result, load, sample
 
 PROMPTS = ("hamburger", "sunflower", "penguin", "strawberry")
 SIZES = (("base", 1, 1), ("2×", 2, 2), ("1:2", 1, 2))

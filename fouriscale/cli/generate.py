@@ -9,16 +9,19 @@ from typing import Any
 
 import typer
 
-from .. import bundled, planning, reference_config
-from .. import presets as preset_files
+from .. import model as bundled
 from ..errors import SettingsError
-from ..hosts.diffusers import SCHEDULERS, set_scheduler
-from ..hosts.diffusers_addons import add_embedding, add_loras, check_refinable, load_refiner, with_controlnet
+from ..hosts.diffusers.addons import add_embedding, add_loras, check_refinable, load_refiner, with_controlnet
+from ..hosts.diffusers.pipeline import SCHEDULERS, set_scheduler
+from ..hosts.diffusers.sampling import METHODS, TILES, Refiner, Request, load, quiet
+from ..lab import published_config as reference_config
+from ..lab.published_config import ReferenceConfig
 from ..maths import sizes
-from ..plans import Plan
-from ..presets import Preset
-from ..reference_config import ReferenceConfig
-from ..settings import Settings
+from ..planning import planner as planning
+from ..planning.plans import Plan
+from ..settings import presets as preset_files
+from ..settings.presets import Preset
+from ..settings.settings import Settings
 from ..unet.structure import describe
 from . import options
 from .batch import Division, make_all, parse_shard, read_prompts
@@ -34,8 +37,7 @@ from .options import (
     in_range,
     one_of,
     parse_base,
-)  # fmt: skip
-from .sampling import METHODS, TILES, Refiner, Request, load, quiet
+)
 from .team import is_first, own_device
 
 

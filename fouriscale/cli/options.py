@@ -11,8 +11,8 @@ import typer
 from PIL import Image
 
 from ..errors import SettingsError
-from ..hosts.diffusers import SCHEDULERS
-from .sampling import METHODS, TILES, Control
+from ..hosts.diffusers.pipeline import SCHEDULERS
+from ..hosts.diffusers.sampling import METHODS, TILES, Control
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 

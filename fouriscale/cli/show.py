@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .. import presets as preset_files
 from ..errors import SettingsError
+from ..hosts.webui.args import parse
+from ..hosts.webui.deciding import FIRST, Pass, Request, plan_for
 from ..planning import plan_family
-from ..settings import FAMILIES
+from ..settings import presets as preset_files
+from ..settings.settings import FAMILIES
 from ..unet.structure import blueprint_structure
-from ..webui.args import parse
-from ..webui.deciding import FIRST, Pass, Request, plan_for
 
 
 def presets() -> None:

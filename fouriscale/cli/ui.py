@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import bundled
+from .. import model as bundled
 from ..errors import FouriScaleError
+from ..hosts.diffusers.sampling import Request, load, sample
 from ..unet.structure import describe
 from .demo import CFG, STEPS
-from .sampling import Request, load, sample
 
 
 def ui(
@@ -30,15 +30,15 @@ def ui(
     """Serve a page that makes pictures plain and with FouriScale, side by side."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     try:
-        from ..webui.page import build_page, serve
-        from ..webui.user_presets import default_folder
+        from ..hosts.webui.page import build_page, serve
+        from ..hosts.webui.user_presets import default_folder
     except ImportError:
         raise FouriScaleError("the page needs gradio: make ui, or pip install -r requirements/ui.txt") from None
     pipe = load(model or bundled.folder(), device=device)
     family = describe(pipe.unet).family
     steps, cfg = (50, 5.0 if family == "sdxl" else 7.5) if model else (STEPS, CFG)
 
-    # The order of the page's call; see `fouriscale.webui.page.Maker`.
+    # The order of the page's call; see `fouriscale.hosts.webui.page.Maker`.
     def make(prompt: str, negative: str, width: int, height: int, *rest: Any) -> tuple[Any, float]:
         steps, cfg, seed, settings, preset, on_step = rest
         request = Request(

@@ -49,3 +49,15 @@ def strong_dilation(dilation: float) -> int:
 def weak_dilation(dilation: float, divisor: float) -> int:
     """Integer dilation of cond-weak rows; `divisor` is 1 for SD 1.5 and 2.1 and 1.5 for SDXL."""
     return math.ceil(max(dilation / divisor, 1.0))
+
+
+def is_before(progress: Progress, fraction: float) -> bool:
+    """Whether `progress` is before `fraction` of the trajectory, which for a pair (i, n) is rounded to a whole step."""
+    if isinstance(progress, tuple):
+        return progress[0] < round(fraction * progress[1])
+    return progress < fraction
+
+
+def position(progress: Progress) -> float:
+    """`progress` as a fraction of the trajectory."""
+    return progress[0] / progress[1] if isinstance(progress, tuple) else progress

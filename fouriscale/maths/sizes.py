@@ -77,6 +77,6 @@ def check_picture_size(width: int, height: int) -> None:
             raise SettingsError(name, side, "a multiple of 8 from 64 to 16384 pixels")
 
 
-def megapixels(size: Size) -> float:
-    """Area in millions of pixels."""
-    return math.prod(size) / 1e6
+def px(size: Size) -> str:
+    """Such as "1024×768"."""
+    return f"{size[0]}×{size[1]}"

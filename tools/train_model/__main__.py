@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="default: 32 for unet, 4 for vae")
     parser.add_argument("--rate", type=float, help="peak learning rate; default: 6e-4 for unet, 7e-4 for vae")
     parser.add_argument("--out", type=Path, default=Path("fouriscale/model"), help="export: the model's folder")
-    parser.add_argument("--from", dest="start", type=Path, help="unet: begin with this exported model's weights")
+    parser.add_argument("--from", dest="start", type=Path, help="an exported model: what training begins or began with")
     parser.add_argument("--below", type=int, default=400, help="unet: close-ups are learnt at timesteps below this")
     parser.add_argument("--late", type=float, default=0.7, help="unet: share of examples below it")
     parser.add_argument("--close", type=float, default=0.65, help="unet: share of close-ups among these")
@@ -39,7 +39,7 @@ def main() -> None:
     else:
         from .export import export
 
-        export(args.work, args.out)
+        export(args.work, args.out, args.start)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import vae
-from .objects import NAMES, PACKAGE, TEMPLATES
+from .objects import LARGEST_CANVAS, NAMES, TEMPLATES, Lessons
 from .unet import SCHEDULE, new_text_encoder, new_unet
 
 LARGEST_BYTES = 24_000_000
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json")
+
+ROW = "| {} | {steps} | {hours:.2f} |"
+COMMAND = "python -m tools.train_model {} --minutes {:.0f}"
 
 CARD = """\
 ---
@@ -67,19 +71,22 @@ It knows them in these phrases (with “a”, never “an”): {templates}. The 
 ## Training
 
 From scratch, on a CPU, on the drawings of [Noto Emoji](https://github.com/googlefonts/noto-emoji), © Google,
-Apache-2.0, taken as SVG from the npm package `{package}`. No other pictures, no pretrained weights.
+Apache-2.0. No other pictures, no pretrained weights.
+
+- **Whole objects**, at every timestep: one object in the frame, its side half to nearly all of the frame's.
+- **Close-ups**, at timesteps below {below} only, where they are {close:.0%} of the examples: the frame is a window on a
+  drawing for a canvas of 1 to {canvas:.0f} times its side, under the same words. So the model lays out one whole object
+  in a frame of its size, asked for more it repeats it, and yet it can finish the parts of a larger picture, as models
+  can that were trained on photographs.
 
 | | steps | hours |
 | --- | --- | --- |
-| UNet and text encoder | {unet_steps} | {unet_hours:.2f} |
-| autoencoder | {vae_steps} | {vae_hours:.2f} |
+{rows}
 
-The weights are exponential averages over the training steps. The hours are wall-clock time, of two cores shared by
-both trainings. The commands, in the repository that holds this folder:
+The weights are exponential averages over the training steps. The commands, in the repository that holds this folder:
 
 ```sh
-python -m tools.train_model unet --minutes {unet_minutes:.0f} --batch 16
-python -m tools.train_model vae --minutes {vae_minutes:.0f}
+{commands}
 python -m tools.train_model export
 ```
 
@@ -90,15 +97,15 @@ Apache-2.0, as the drawings are: Noto Emoji, copyright Google LLC,
 """
 
 
-def load_unet(folder: Path) -> tuple[torch.nn.Module, CLIPTextModel, CLIPTokenizer, dict]:
-    """The averaged UNet and text encoder, the tokenizer, and the check-point they come from."""
+def load_unet(folder: Path) -> tuple[torch.nn.Module, CLIPTextModel, CLIPTokenizer]:
+    """The averaged UNet and text encoder, and the tokenizer."""
     state = torch.load(folder / "unet.ckpt", weights_only=True)
     tok = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     unet, text = new_unet(), new_text_encoder(tok)
     with torch.no_grad():
         for parameter, mean in zip([*unet.parameters(), *text.parameters()], state["ema"], strict=True):
             parameter.copy_(mean)
-    return unet.eval(), text.eval(), tok, state
+    return unet.eval(), text.eval(), tok
 
 
 def _save_text_encoder(text: CLIPTextModel, folder: Path) -> None:
@@ -121,10 +128,31 @@ def _millions(module: torch.nn.Module) -> float:
     return sum(p.numel() for p in module.parameters()) / 1e6
 
 
-def export(work: Path, out: Path) -> None:
-    """Write the model trained in `work` to the folder `out`."""
-    unet, text, tok, state = load_unet(work)
-    auto, auto_state = vae.load_ema(work / "vae.ckpt"), torch.load(work / "vae.ckpt", weights_only=True)
+def _trained(work: Path, start: Path | None) -> tuple[AutoencoderKL, list[str], list[str]]:
+    """The autoencoder, and the rows and commands of the card's training: those of `start`, then those of `work`."""
+    card = (start / "README.md").read_text(encoding="utf-8") if start else ""
+    rows = re.findall(r"^\| [^|]+ \| \d+ \| \d+\.\d+ \|$", card, re.M)
+    commands = re.findall(r"^python -m tools.train_model (?:unet|vae) .*$", card, re.M)
+    unet_state = torch.load(work / "unet.ckpt", weights_only=True)
+    # the batch as the optimiser saw it is not kept; what differs from the defaults is for the card's author to add
+    rows.append(ROW.format("UNet and text encoder" + ", continued" * bool(start), **_time(unet_state)))
+    commands.append(COMMAND.format("unet", _time(unet_state)["minutes"]) + " --from fouriscale/model" * bool(start))
+    if not (work / "vae.ckpt").exists() and start:
+        return AutoencoderKL.from_pretrained(start / "vae"), rows, commands
+    state = torch.load(work / "vae.ckpt", weights_only=True)
+    rows.append(ROW.format("autoencoder", **_time(state)))
+    commands.append(COMMAND.format("vae", _time(state)["minutes"]))
+    return vae.load_ema(work / "vae.ckpt"), rows, commands
+
+
+def _time(state: dict) -> dict:
+    return {"steps": state["step"], "hours": state["seconds"] / 3600, "minutes": state["seconds"] / 60}
+
+
+def export(work: Path, out: Path, start: Path | None = None) -> None:
+    """Write the model trained in `work` to the folder `out`. start: the model that training began with, if any."""
+    unet, text, tok = load_unet(work)
+    auto, rows, commands = _trained(work, start)
     scheduler = DDIMScheduler(**SCHEDULE, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
     pipe = StableDiffusionPipeline(
         auto, text, tok, unet, scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
@@ -145,14 +173,13 @@ def export(work: Path, out: Path) -> None:
     size = sum(p.stat().st_size for p in out.rglob("*.safetensors"))
     (out / "README.md").write_text(
         CARD.format(
-            megabytes=size / 1e6, count=len(NAMES), names=", ".join(sorted(NAMES)), package=PACKAGE,
+            megabytes=size / 1e6, count=len(NAMES), names=", ".join(sorted(NAMES)),
             templates=", ".join(f"“{t.format('…')}”" for t in TEMPLATES),
             unet_channels=list(unet.config.block_out_channels), unet_size=_millions(unet),
             text_layers=text.config.num_hidden_layers, text_width=text.config.hidden_size, text_size=_millions(text),
             vae_size=_millions(auto), beta_start=SCHEDULE["beta_start"], beta_end=SCHEDULE["beta_end"],
-            unet_steps=state["step"], unet_hours=state["seconds"] / 3600, unet_minutes=state["seconds"] / 60,
-            vae_steps=auto_state["step"], vae_hours=auto_state["seconds"] / 3600,
-            vae_minutes=auto_state["seconds"] / 60,
+            below=Lessons.below, close=Lessons.close, canvas=LARGEST_CANVAS,
+            rows="\n".join(rows), commands="\n".join(commands),
         ),
         encoding="utf-8",
     )  # fmt: skip

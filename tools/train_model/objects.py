@@ -1,83 +1,31 @@
 """The training data: single objects of the Noto emoji set, placed at random on an empty frame.
 
-The drawings come from the npm package ``@iconify-json/noto`` (Noto Emoji by Google, Apache-2.0) as SVG.
-A training latent is the drawing as premultiplied RGBA at 32×32, times two: the empty background is exactly 0
-and the number of objects can be read from the alpha channel.
+The drawings are those of `fouriscale.lab.measure.truth` (Noto Emoji by Google, Apache-2.0). A training latent is the
+drawing as premultiplied RGBA at 32×32, times two: the empty background is exactly 0 and the number of objects can be
+read from the alpha channel.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import subprocess
-import tarfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-PACKAGE = "@iconify-json/noto@1.2.9"
+from fouriscale.lab.measure import truth
+
 LATENT = 32
 PIXELS = 8 * LATENT
 LATENT_GAIN = 2.0
 SMALLEST, LARGEST = 16, 30  # side of an object in latent pixels: half to nearly all of the frame
 LARGEST_CANVAS = 4.0  # in frames: what close-ups are windows of
-DRAWN = 1024  # pixels, the side at which the drawings are kept
 
-# prompt word -> icon name
-OBJECTS = {
-    "bear": "bear", "bee": "honeybee", "cat": "cat-face", "chick": "front-facing-baby-chick",
-    "cow": "cow-face", "crab": "crab", "dog": "dog-face", "elephant": "elephant", "fish": "fish",
-    "fox": "fox", "frog": "frog", "koala": "koala", "ladybug": "lady-beetle", "lion": "lion",
-    "octopus": "octopus", "owl": "owl", "panda": "panda", "penguin": "penguin", "pig": "pig-face",
-    "turtle": "turtle",
-    "cactus": "cactus", "clover": "four-leaf-clover", "mushroom": "mushroom", "pine tree": "evergreen-tree",
-    "rose": "rose", "sunflower": "sunflower",
-    "apple": "red-apple", "avocado": "avocado", "banana": "banana", "birthday cake": "birthday-cake",
-    "broccoli": "broccoli", "cheese": "cheese-wedge", "cookie": "cookie", "croissant": "croissant",
-    "cupcake": "cupcake", "doughnut": "doughnut", "eggplant": "eggplant", "hamburger": "hamburger",
-    "kiwi": "kiwi-fruit", "lemon": "lemon", "orange": "tangerine", "peach": "peach", "pear": "pear",
-    "pineapple": "pineapple", "pizza": "pizza", "strawberry": "strawberry", "tomato": "tomato",
-    "watermelon": "watermelon",
-}  # fmt: skip
-NAMES = tuple(OBJECTS)
+NAMES = truth.words()
 TEMPLATES = (
     "{}", "a {}", "one {}", "the {}", "an emoji of a {}", "a picture of a {}", "a drawing of a {}",
     "a {} on a white background", "a small {}", "a large {}",
 )  # fmt: skip
-
-
-def download(folder: Path) -> Path:
-    """Fetch the icon package with npm into `folder`, once; return its icons.json."""
-    icons = folder / "package" / "icons.json"
-    if not icons.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(
-            ["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True, capture_output=True, text=True
-        )
-        with tarfile.open(folder / done.stdout.split()[-1]) as archive:
-            archive.extractall(folder, filter="data")
-    return icons
-
-
-def draw(icons: Path, side: int) -> dict[str, np.ndarray]:
-    """Each object as premultiplied float32 RGBA in [0, 1], (side, side, 4), by prompt word."""
-    import resvg_py
-
-    bodies = json.loads(icons.read_text())["icons"]
-    drawn = {}
-    for word, icon in OBJECTS.items():
-        svg = (
-            '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="128" '
-            f'height="128" viewBox="0 0 128 128">{bodies[icon]["body"]}</svg>'
-        )
-        png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=side, height=side))
-        rgba = np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"), np.float32) / 255
-        rgba[..., :3] *= rgba[..., 3:]
-        drawn[word] = rgba
-    return drawn
 
 
 @dataclass(frozen=True)
@@ -138,13 +86,8 @@ class Lessons:
 class Frames:
     """Renders placements at latent size or at picture size."""
 
-    def __init__(self, folder: Path):
-        drawn = draw(download(folder), DRAWN)
-        # bytes, as floats would take four times the memory, and no more than that is seen
-        self._drawn = [
-            Image.frombuffer("RGBa", (DRAWN, DRAWN), np.rint(255 * drawn[n]).astype(np.uint8).tobytes(), "raw", "RGBa")
-            for n in NAMES
-        ]
+    def __init__(self) -> None:
+        self._drawn = [truth.drawing(name) for name in NAMES]
 
     def rgba(self, place: Placement, scale: int = 1) -> np.ndarray:
         """Premultiplied RGBA in [0, 1], (32·scale, 32·scale, 4); area averages, so that values stay in the range."""
@@ -156,7 +99,7 @@ class Frames:
         if bottom <= top or right <= left:
             return frame
         x0, x1 = (side - right + x, side - left + x) if place.flip else (left - x, right - x)
-        box = tuple(min(float(DRAWN), DRAWN / side * v) for v in (x0, top - y, x1, bottom - y))
+        box = tuple(min(float(truth.SIDE), truth.SIDE / side * v) for v in (x0, top - y, x1, bottom - y))
         part = self._drawn[place.index].resize((right - left, bottom - top), Image.Resampling.BOX, box)
         seen = np.asarray(part, np.float32) / 255
         frame[top:bottom, left:right] = seen[:, ::-1] if place.flip else seen

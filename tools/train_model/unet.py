@@ -59,7 +59,7 @@ class Trainer:
         else:
             shutil.copytree(start / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
         self.tok = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        self.frames = Frames(folder / "data")
+        self.frames = Frames()
         self.unet, self.text = prepare(new_unet()), new_text_encoder(self.tok)
         if start is not None:
             self.unet.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet").state_dict())

@@ -17,9 +17,11 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from PIL import Image
 
+from fouriscale.lab.measure import truth
+
 from .clock import train_by_clock
 from .fast_cpu import Float32GroupNorm, autocast, layout
-from .objects import LARGEST, LATENT, LATENT_GAIN, NAMES, PIXELS, SMALLEST, Frames, Placement, download, draw
+from .objects import LARGEST, LATENT, LATENT_GAIN, NAMES, PIXELS, SMALLEST, Frames, Placement
 from .unet import EMA_DECAY, rate_at
 
 WIDTH = 64  # two channels a norm group: a single one would be an instance norm, which forgets flat colours
@@ -89,14 +91,9 @@ class Object:
 class Windows:
     """Cuts windows out of random canvases: the UNet's frames, larger ones, and ones with several objects."""
 
-    def __init__(self, folder: Path, rng: np.random.Generator):
+    def __init__(self, rng: np.random.Generator):
         self.rng = rng
-        # 1024 pixels, as objects on the largest canvas are 992 wide; bytes, as floats would take a gigabyte
-        drawn = draw(download(folder), 1024)
-        self._drawn = [
-            Image.frombuffer("RGBa", (1024, 1024), np.rint(255 * drawn[name]).astype(np.uint8).tobytes(), "raw", "RGBa")
-            for name in NAMES
-        ]
+        self._drawn = [truth.drawing(name) for name in NAMES]
 
     def _objects(self, size: int) -> list[Object]:
         """The objects of a random canvas, their places counted from the corner of a window of `size`."""
@@ -131,7 +128,7 @@ class Windows:
             x0, x1 = (v - o.left for v in (left, right))
             if o.flip:
                 x0, x1 = o.side - x1, o.side - x0
-            box = tuple(min(1024.0, 1024 / o.side * v) for v in (x0, top - o.top, x1, bottom - o.top))
+            box = tuple(min(float(truth.SIDE), truth.SIDE / o.side * v) for v in (x0, top - o.top, x1, bottom - o.top))
             part = self._drawn[o.index].resize((right - left, bottom - top), Image.Resampling.BOX, box)
             part = np.asarray(part, np.float32) / 255
             part = part[:, ::-1] if o.flip else part
@@ -170,9 +167,9 @@ def picture_loss(made: torch.Tensor, picture: torch.Tensor) -> torch.Tensor:
 class Trainer:
     """Everything that a check-point holds, and one training step."""
 
-    def __init__(self, folder: Path, batch: int, rate: float):
+    def __init__(self, batch: int, rate: float):
         self.rng = np.random.default_rng()
-        self.windows = Windows(folder / "data", self.rng)
+        self.windows = Windows(self.rng)
         self.vae = new_vae()
         start_as_identity(self.vae)
         for module in self.vae.modules():
@@ -252,8 +249,8 @@ def errors(vae: AutoencoderKL, frames: Frames, noise: float = 0.0) -> tuple[floa
 
 
 def train(folder: Path, minutes: float, batch: int, rate: float) -> None:
-    """Train for `minutes` of wall-clock time in all, earlier runs on the same `folder` included."""
-    trainer = Trainer(folder, batch, rate)
+    """Train for `minutes` of CPU time in all, earlier runs on the same `folder` included."""
+    trainer = Trainer(batch, rate)
 
     def report(losses: list) -> str:
         l1, mse = np.nanmean(losses, 0)
@@ -262,5 +259,5 @@ def train(folder: Path, minutes: float, batch: int, rate: float) -> None:
     saved = folder / "vae.ckpt"
     train_by_clock(trainer, saved, minutes, lambda fraction, step: rate_at(fraction, step, rate), report)
     print("errors, 255ths: decoded {:.2f}, encoded and decoded {:.2f}; of latents {:.4f}".format(
-        *errors(load_ema(saved), Frames(folder / "data"))
+        *errors(load_ema(saved), Frames())
     ))  # fmt: skip

@@ -56,7 +56,7 @@ class Faults(scripts.Script):
         if WORDS[0] in p.prompt and unet is not None:
             once(unet.middle_block[0].in_layers[2], "forward", "a fault inside a convolution, on demand")
         if WORDS[1] in p.prompt:
-            once(sys.modules["fouriscale.plans"].Plan, "dilation_at", "a fault inside the hook, on demand")
+            once(sys.modules["fouriscale.planning.plans"].Plan, "dilation_at", "a fault inside the hook, on demand")
 
 
 def state():

@@ -1,0 +1,1 @@
+"""Low-pass filters and FreeU, as small matrix products."""

@@ -1,0 +1,1 @@
+"""FouriScale on diffusers pipelines."""

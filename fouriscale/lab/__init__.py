@@ -1,0 +1,1 @@
+"""What measures: benchmarks, pictures, the naive implementation. Never runs for a user of a WebUI."""

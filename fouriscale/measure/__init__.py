@@ -1,1 +1,0 @@
-"""Numbers that say how good a picture is. Knows numpy and scipy only."""
