@@ -11,7 +11,8 @@ from ..filters.lowpass import FilterSpec
 from ..maths.schedule import Progress
 from ..maths.sizes import Size
 from ..settings.settings import Settings
-from ..unet.structure import Layer, Structure
+from ..unet.layer import Layer
+from ..unet.structure import Structure
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..filters.lowpass import FilterSpec, Kind, filters_alike
 from ..maths import schedule, sizes
 from ..maths.schedule import Progress
 from ..settings.settings import Settings
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 from .base import Frame, Method, Treatment
 
 # The authors' numbers by family: gain left in the stop-bands, and by what weak rows are dilated less.

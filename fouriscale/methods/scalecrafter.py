@@ -21,7 +21,7 @@ from ..maths.schedule import Progress
 from ..maths.sizes import Size
 from ..settings.fields import METHODS
 from ..settings.settings import Settings
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 from .base import Frame, Method, Treatment
 
 Blocks = Mapping[str, float]
