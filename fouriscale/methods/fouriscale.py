@@ -33,10 +33,8 @@ class FouriScale(Method):
     # What `weak_rows_differ` found, by dilation: it is asked in every call, and compares all filters.
     _differ: dict[float, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    concerns: ClassVar[frozenset[str]] = frozenset(
-        {"start", "stop", "dilation", "base", "layers", "guidance", "filter", "stopband_strong", "stopband_weak",
-         "amp_guidance", "fast", "low_memory", "rounding"}
-    )  # fmt: skip
+    treats_near_multiples: ClassVar[bool] = True
+    published_with_freeu: ClassVar[bool] = True
 
     @classmethod
     def decide(cls, frame: Frame, settings: Settings) -> FouriScale:
