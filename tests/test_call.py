@@ -21,6 +21,7 @@ START, ANNEALING, BEYOND = (0, 50), (20, 50), (40, 50)
 PAIR = RowMap(2, (1,), "cond", (0, 0))
 PAIR_DAMPED = RowMap(2, (1,), "uncond", (0, 0))
 COND, UNCOND = RowMap(2, (0, 1), "cond"), RowMap(2, (), "cond")
+TWO = RowMap(2, (0, 1), "cond", (0, 1))  # cond rows of two samples
 COND_DAMPED, UNCOND_DAMPED = RowMap(2, (0, 1), "uncond"), RowMap(2, (), "uncond")
 UNKNOWN = RowMap(3, (0, 1), "cond", (0, None, 0))  # of which sample row 1 is, nobody said
 FIRST = RowMap(1, (0,))  # the one row that is computed with its weak row while the other waits
@@ -58,7 +59,7 @@ SHARPENED = planned(method="attn-entropy")
         pytest.param(OURS, 0.6, PAIR, HOST, {"plain_because": "beyond"}, id="the window ends before stop"),
         pytest.param(OURS, START, PAIR, HostSays(share_stages=False), {**WEAK, "share_stages": False}, id="no sharing"),
         pytest.param(SMALL, START, PAIR, HOST, SPLIT, id="low memory"),
-        pytest.param(SMALL, START, COND, HOST, {**FULL, "weak": COND, "host": COND}, id="low memory, one kind"),
+        pytest.param(SMALL, START, TWO, HOST, {**FULL, "weak": TWO, "host": TWO}, id="low memory, one kind"),
         pytest.param(OURS, START, PAIR, HostSays(one_kind=True), SPLIT, id="the host wants one kind in a call"),
         pytest.param(AMPLIFIED, START, PAIR, HOST, {**WEAK, "amplified": PAIR, "factor": 2.4}, id="amplified"),
         pytest.param(AMPLIFIED, (10, 50), PAIR, HOST, WEAK, id="amplified before start alone"),
