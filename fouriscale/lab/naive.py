@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from ..methods.fouriscale import FouriScale
 from ..planning.plans import Plan
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 
 
 def axis_gains(length: int, scale: float, stopband: float, weak: bool, device: torch.device) -> torch.Tensor:
