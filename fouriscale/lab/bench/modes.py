@@ -21,10 +21,10 @@ from ..naive import naive
 from .layouts import Inputs
 from .timing import STEPS, StepKind
 
-REFERENCE = "reference"
+NAIVE = "reference"
 MODES: dict[str, dict[str, Any]] = {
     "fouriscale": {},
-    REFERENCE: {},
+    NAIVE: {},
     "low-memory": {"low_memory": True},
     "fast": {"fast": True},
     "scalecrafter": {"method": "scalecrafter"},
@@ -82,7 +82,7 @@ class Subject:
     def step(self, mode: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` in `mode`; returns the rows uncond and cond (its weak estimate)."""
         plan = self.plan(mode)
-        if mode == REFERENCE:
+        if mode == NAIVE:
             return lambda: self._naive(plan, kind)
         return self._after_another(plan, kind) if kind.kept else lambda: self._ours(plan, kind)[0]
 
