@@ -33,9 +33,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    found = {family: tiny_pipelines.save(family, root / family) for family in ("sd15", "sdxl")}
+    found = {family: tiny_models[family] for family in ("sd15", "sdxl")}
     found["dit"] = tiny_pipelines.save_transformer(root / "dit")
     found["broken"] = root / "broken"
     shutil.copytree(found["sd15"], found["broken"])
@@ -130,7 +130,7 @@ EARLY = [
     (["plan", "--width", "1024"], ["Missing option '--height'"]),
     (["plan", "--width", "1024", "--height", "1024", "--family", "sd3"], ["family = 'sd3'", "sd15, sd21, sdxl"]),
     (["plan", "--width", "1000", "--height", "1001"], ["height = 1001", "a multiple of 8"]),
-    (["plan", "--width", "2048", "--height", "2048", "--preset", "sdxl 2048x2048"], ["preset = ", "one for sd15"]),
+    (["plan", "--width", "2048", "--height", "2048", "--preset", "sdxl 2048x2048"], ["preset = ", "a preset for sd15"]),
     (["demo", "--prompts", " , "], ["prompts = ' , '", "words"]),
     (["evaluate", "--sizes", "1x,3x"], ["sizes = '3x'", "one of 1x, 2x, 1:2, 2:1, 4x"]),
     (["evaluate", "--sizes", ""], ["sizes = ''", "one of 1x"]),
