@@ -34,6 +34,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 # Options of other programs that the pages may name.
 FOREIGN = {
     "--api",
+    "--from",
     "--api-auth",
     "--gradio-auth",
     "--nowebui",
@@ -241,8 +242,8 @@ def test_figure_of_layers(family: str, convs: int, hooked: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("settings", "working"),
     [
-        (Settings(), [["uncond", "cond", "twin"]]),
-        (Settings(low_memory=True), [["cond", "twin"], ["uncond"]]),
+        (Settings(), [["uncond", "cond", "weak"]]),
+        (Settings(low_memory=True), [["cond", "weak"], ["uncond"]]),
         (Settings(guidance=False), [["uncond", "cond"]]),
         (Settings(method="scalecrafter"), [["uncond", "cond"]]),
     ],
@@ -256,4 +257,4 @@ def test_figure_of_rows(settings: Settings, working: list[list[str]]) -> None:
 
 def test_figure_of_rows_in_fast_mode() -> None:
     steps = doc_figures.steps_rows(plan_family("sd15", 1024, 1024, Settings(fast=True)))
-    assert [i for i, calls in enumerate(steps) if calls == [["uncond", "cond", "twin"]]] == list(range(0, 29, 2))
+    assert [i for i, calls in enumerate(steps) if calls == [["uncond", "cond", "weak"]]] == list(range(0, 29, 2))
