@@ -23,7 +23,7 @@ import tiny_pipelines
 from fouriscale import Settings
 from fouriscale.cli import main
 from fouriscale.cli.errors import ProcessError
-from fouriscale.cli.pictures import save_png, sheet, slug
+from fouriscale.hosts.diffusers.pictures import save_png, sheet, slug
 from fouriscale.settings.infotext import from_fields
 from fouriscale.settings.presets import Preset
 from test_infotext import parsed

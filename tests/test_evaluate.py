@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fouriscale.lab.evaluate as command
+import fouriscale.lab.evaluate.run as command
 import tiny_pipelines
 from fouriscale import Settings, SettingsError, plan_family
 from fouriscale import model as bundled
