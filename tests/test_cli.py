@@ -130,7 +130,7 @@ EARLY = [
     (["plan", "--width", "1024"], ["Missing option '--height'"]),
     (["plan", "--width", "1024", "--height", "1024", "--family", "sd3"], ["family = 'sd3'", "sd15, sd21, sdxl"]),
     (["plan", "--width", "1000", "--height", "1001"], ["height = 1001", "a multiple of 8"]),
-    (["plan", "--width", "2048", "--height", "2048", "--preset", "sdxl 2048x2048"], ["preset = ", "one for sd15"]),
+    (["plan", "--width", "2048", "--height", "2048", "--preset", "sdxl 2048x2048"], ["preset = ", "a preset for sd15"]),
     (["demo", "--prompts", " , "], ["prompts = ' , '", "words"]),
     (["evaluate", "--sizes", "1x,3x"], ["sizes = '3x'", "one of 1x, 2x, 1:2, 2:1, 4x"]),
     (["evaluate", "--sizes", ""], ["sizes = ''", "one of 1x"]),

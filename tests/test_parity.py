@@ -17,7 +17,9 @@ from torch import Tensor, nn
 import fouriscale as fs
 import ldm_unets
 from fouriscale.filters.cache import FilterCache
-from fouriscale.hooks.convolution import Call, ConvHook, CurrentCall
+from fouriscale.hooks.call import Call
+from fouriscale.hooks.convolution import ConvHook
+from fouriscale.hooks.current import CurrentCall
 from fouriscale.hooks.rows import RowMap
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
@@ -149,8 +151,9 @@ def hooked_convolution(plan: fs.Plan, layer: Layer, dilation: float, weight: Ten
         conv.weight.copy_(weight)
         conv.bias.copy_(bias)  # type: ignore[union-attr]
     current = CurrentCall()
-    current.value = Call(dilation, RowMap(2, (1,)))
-    ConvHook(layer, plan, current, FilterCache()).attach(conv)
+    rows = RowMap(2, (1,))
+    current.value = Call((0, 50), plan.method, dilation, weak=rows, host=rows)
+    ConvHook(layer, current, FilterCache()).attach(conv)
     return conv.requires_grad_(False)
 
 
@@ -159,10 +162,12 @@ def test_sd_convolution_equals_the_authors_program(case: str) -> None:
     data = {key.removeprefix(case + "/"): value for key, value in load(GOLDEN / "conv_sd_public.npz").items()}
     height, width, base_h, base_w, dilation, stride, filtered = data["params"].tolist()
     factor, level = 32, 2  # the layer is at a quarter of the latent
-    plan = dataclasses.replace(
-        fs.plan_family("sd15", 1024, 1024), size=(int(factor * width), int(factor * height)),
+    plan = fs.plan_family("sd15", 1024, 1024)
+    frame = dataclasses.replace(
+        plan.method.frame, size=(int(factor * width), int(factor * height)),
         base=(int(factor * base_w), int(factor * base_h)), scale=int(max(-(-height // base_h), -(-width // base_w))),
     )  # fmt: skip
+    plan = dataclasses.replace(plan, method=dataclasses.replace(plan.method, frame=frame))
     role = "upsampler" if not filtered else "downsampler" if stride == 2 else "resnet"
     conv = hooked_convolution(plan, Layer("", "", role, level), dilation, data["weight"], data["bias"], int(stride))  # type: ignore[arg-type]
     torch.testing.assert_close(conv(data["x"]), data["y"], atol=1e-5, rtol=0)

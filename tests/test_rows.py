@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import fouriscale as fs
 from fouriscale.hooks.rows import RowMap, check_labels, map_tensors
+from fouriscale.methods.fouriscale import FouriScale
 from ldm_unets import ldm_inputs, to_ldm
 from unets import build, inputs, largest, noise, pick, run
 
@@ -394,10 +395,10 @@ def test_frozen_output_records_are_replaced() -> None:
 # --- twins that would be their rows ----------------------------------------------------------------------------------
 
 
-class AlwaysTwins(fs.Plan):
-    """Computes twins also where they cannot differ."""
+class AlwaysWeakRows(FouriScale):
+    """Computes weak rows also where they cannot differ."""
 
-    def twins_differ(self, dilation: float) -> bool:
+    def weak_rows_differ(self, dilation: float) -> bool:
         return True
 
 
@@ -408,7 +409,8 @@ def test_twins_are_left_out_where_they_would_be_their_rows_and_nowhere_else(
 ) -> None:
     unet = build(family)
     plan = fs.plan(unet, 200, 160, fs.Settings(**settings))
-    always = AlwaysTwins(**{f.name: getattr(plan, f.name) for f in dataclasses.fields(plan)})
+    fields = {f.name: getattr(plan.method, f.name) for f in dataclasses.fields(plan.method) if f.init}
+    always = dataclasses.replace(plan, method=AlwaysWeakRows(**fields))
     x = inputs(family, 2, 20, 25)
     rows: list[int] = []
     unet.conv_out.register_forward_hook(lambda m, a, o: rows.append(len(o)))

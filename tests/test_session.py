@@ -17,7 +17,9 @@ import fouriscale as fs
 import oracle
 from fouriscale.filters.cache import FilterCache
 from fouriscale.hooks import count_hooks, session_on
-from fouriscale.hooks.convolution import Call, ConvHook, CurrentCall
+from fouriscale.hooks.call import Call
+from fouriscale.hooks.convolution import ConvHook
+from fouriscale.hooks.current import CurrentCall
 from fouriscale.hooks.rows import RowMap
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
@@ -402,8 +404,9 @@ def hooked(
 ) -> ConvHook:
     """Hooks on one convolution, in a call with that dilation. Upsamplers are dilated and not filtered."""
     current = CurrentCall()
-    current.value = Call(dilation, rows)
-    hook = ConvHook(Layer("", "", role, 2), fs.plan_family(family, 1024, 1024), current, FilterCache())  # type: ignore[arg-type]
+    method = fs.plan_family(family, 1024, 1024).method
+    current.value = Call((0, 50), method, dilation, weak=rows, host=rows)
+    hook = ConvHook(Layer("", "", role, 2), current, FilterCache())  # type: ignore[arg-type]
     hook.attach(conv)
     return hook
 
@@ -461,8 +464,9 @@ def test_each_kind_of_row_has_its_own_stopband(strong: float, weak: float) -> No
     conv = nn.Conv2d(3, 5, 3, padding=1).requires_grad_(False)
     plan = fs.plan_family("sd15", 1024, 1024, fs.Settings(stopband_strong=strong, stopband_weak=weak))
     current = CurrentCall()
-    current.value = Call(2.0, RowMap(2, (1,)))
-    ConvHook(Layer("", "", "resnet", 2), plan, current, FilterCache()).attach(conv)
+    rows = RowMap(2, (1,))
+    current.value = Call((0, 50), plan.method, 2.0, weak=rows, host=rows)
+    ConvHook(Layer("", "", "resnet", 2), current, FilterCache()).attach(conv)
     x = noise(3, 3, 32, 32)
     filtered = torch.cat(
         [oracle.lowpass(x[:2], 16, 16, 2.0, strong, "strong"), oracle.lowpass(x[2:], 16, 16, 2.0, weak, "weak")]
