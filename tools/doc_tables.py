@@ -34,7 +34,15 @@ def api_table() -> str:
     for field in ARGUMENTS:
         default = f"`{_json(field)}`" + (" (`true` in a mapping)" if field.name == "enabled" else "")
         rows.append(f"| {field.position} | `{field.name}` | {default} | {_meaning(field)} |")
-    return "\n".join(rows)
+    custom = ", ".join(str(field.position) for field in ARGUMENTS if field.custom)
+    said = f"Arguments {custom} count with the preset `Custom`, or when given by name; where they do not count, a bad value"
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"{said} by\nposition is not looked at. The others count with any preset, where they differ from their default.",
+        ]
+    )
 
 
 def with_table(text: str, table: str) -> str:
@@ -67,6 +75,9 @@ def _json(field: Field) -> str:
 def _meaning(field: Field) -> str:
     """Its help line, with what only the API can say besides."""
     text = field.help
+    if field.choices:
+        names = ", or canonical layer names, comma-separated, `*` allowed" if field.kind == "names" else ""
+        text = ", ".join(f"`{choice}`" for choice in field.choices) + f"{names}. {text}"
     if field.unset not in (..., ""):
         text += f" {field.unset:g}: as preset, model and size want it.".replace(" -", " −")
     if field.kind == "size":

@@ -84,7 +84,7 @@ class Settings:
         place=12, methods=_DILATING,
     ))
     layers: str = chosen(Field(
-        "names", "FouriScale layers", "published, down+mid, mid, or layer names, comma-separated, * allowed.", LAYER_SETS[0], choices=LAYER_SETS,
+        "names", "FouriScale layers", "down+mid leaves the up blocks plain.", LAYER_SETS[0], choices=LAYER_SETS,
         position=3, key="layers", axis="Layers", option="--layers", info="down+mid leaves the up blocks plain.",
         layer="advanced", place=11, methods=_DILATING,
     ))
@@ -98,8 +98,9 @@ class Settings:
         axis="Filter", option="--filter/--no-filter", layer="advanced", place=21, methods=_OURS,
     ))
     base: tuple[int, int] | None = chosen(Field(
-        "size", "Base size", "Training size as WIDTHxHEIGHT, for models trained at another.", position=10, argument="", unset="", custom=True,
-        key="base", axis="Base size", option="--base", placeholder="auto, or WIDTHxHEIGHT", place=20,
+        "size", "Base size", "Training size as WIDTHxHEIGHT, for models trained at another.", position=10, argument="",
+        unset="", custom=True, key="base", axis="Base size", option="--base",
+        placeholder="auto, or WIDTHxHEIGHT", place=20,
     ))
     stopband_strong: float | None = chosen(Field(
         "number", "Strong stop-band (-1: by model)", "What the strong filter leaves of what it stops, 0 to 1.",
@@ -124,22 +125,22 @@ class Settings:
         layer="advanced", place=23,
     ))
     method: str = chosen(Field(
-        "choice", "Method", "fouriscale, or for comparison scalecrafter or attn-entropy.", "fouriscale", choices=tuple(METHODS), labels=tuple(METHODS.values()),
-        position=15, key="method", axis="Method", option="--method", info="The others are for comparison.",
+        "choice", "Method", "The others are for comparison.", "fouriscale", choices=tuple(METHODS),
+        labels=tuple(METHODS.values()), position=15, key="method", axis="Method", option="--method", info="The others are for comparison.",
         layer="advanced", place=30,
     ))
     low_memory: bool = chosen(Field(
         "switch", "Low memory (extra rows in a UNet call of their own)",
-        "Extra rows in a UNet call of their own: the same picture, less memory, slower.", False, position=16, axis="Low memory",
-        option="--low-memory", layer="advanced", place=32, methods=_DILATING,
+        "Extra rows in a UNet call of their own: the same picture, less memory, slower.", False, position=16,
+        axis="Low memory", option="--low-memory", layer="advanced", place=32, methods=_DILATING,
     ))
     fast: bool = chosen(Field(
         "switch", "Fast (extra rows in every second step, not exact)",
-        "Weak rows in every second step only, and coarser convolutions where the strong stop-band is 0: not exact.", False, position=17, key="fast", axis="Fast",
-        option="--fast", layer="advanced", place=33, methods=_OURS,
+        "Weak rows in every second step only, and coarser convolutions where the strong stop-band is 0: not exact.",
+        False, position=17, key="fast", axis="Fast", option="--fast", layer="advanced", place=33, methods=_OURS,
     ))
     rounding: str = chosen(Field(
-        "choice", "Between whole multiples", "Between whole multiples of the training size: up, exact, down or auto.",
+        "choice", "Between whole multiples", "What to do where the picture is no whole multiple of the training size.",
         "up", choices=ROUNDINGS, position=18, argument="auto", custom=True, key="rounding", absent="auto",
         axis="Rounding", place=23, methods=_OURS,
     ))
@@ -195,11 +196,11 @@ class PanelChoices:
         axis="Preset", info="Auto follows model and size. Custom uses the sliders below.", layer="first",
     ))
     passes: str = chosen(Field(
-        "choice", "Pass", "Which of the two passes of hires fix: Both, First pass or Hires pass.", PASSES[0],
+        "choice", "Pass", "Which of the two passes of hires fix.", PASSES[0],
         choices=PASSES, buttons=True, position=2, key="pass", axis="Pass", layer="advanced", place=10,
     ))
     size_conditioning: bool = chosen(Field(
-        "switch", "Tell SDXL the base size instead of the real one", "SDXL is told the base size in place of the real one.", True,
+        "switch", "Tell SDXL the base size instead of the real one", "What SDXL is told of its picture's size.", True,
         position=6, key="size conditioning", layer="advanced", place=22, families=("sdxl",),
     ))
     # fmt: on
