@@ -35,14 +35,12 @@ def api_table() -> str:
         default = f"`{_json(field)}`" + (" (`true` in a mapping)" if field.name == "enabled" else "")
         rows.append(f"| {field.position} | `{field.name}` | {default} | {_meaning(field)} |")
     custom = ", ".join(str(field.position) for field in ARGUMENTS if field.custom)
-    said = f"Arguments {custom} count with the preset `Custom`, or when given by name; where they do not count, a bad value"
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"{said} by\nposition is not looked at. The others count with any preset, where they differ from their default.",
-        ]
-    )
+    rows += [
+        "",
+        f"Arguments {custom} count with the preset `Custom`, or when given by name; where they do not count, a",
+    ]
+    rows += ["bad value by position is not looked at. The others count with any preset, where they differ from their"]
+    return "\n".join([*rows, "default."])
 
 
 def with_table(text: str, table: str) -> str:

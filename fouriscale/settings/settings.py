@@ -126,7 +126,8 @@ class Settings:
     ))
     method: str = chosen(Field(
         "choice", "Method", "The others are for comparison.", "fouriscale", choices=tuple(METHODS),
-        labels=tuple(METHODS.values()), position=15, key="method", axis="Method", option="--method", info="The others are for comparison.",
+        labels=tuple(METHODS.values()), position=15, key="method", axis="Method", option="--method",
+        info="The others are for comparison.",
         layer="advanced", place=30,
     ))
     low_memory: bool = chosen(Field(
