@@ -1,7 +1,10 @@
 """FouriScale: pictures far above a diffusion model's training size, without training (arXiv 2403.12963).
 
 import fouriscale as fs
-plan = fs.plan(unet, width=1024, height=1024)
+with fs.on_pipeline(pipe, width=2048, height=2048):  # a diffusers pipeline
+    image = pipe("a castle").images[0]
+
+plan = fs.plan(unet, width=1024, height=1024)  # any UNet of SD 1.x, 2.x or XL
 with fs.attach(unet, plan, rows=("uncond", "cond")):
     eps = unet(x, t, encoder_hidden_states=context).sample
 """
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import FouriScaleError, RowsError, SettingsError, UnsupportedModelError
     from .hooks import Session, attach
+    from .hosts.diffusers.on_pipeline import on_pipeline
     from .maths.noise import NoiseSchedule
     from .planning import Plan, plan, plan_family
     from .settings import Settings
@@ -22,12 +26,13 @@ __version__ = "0.2.0"
 
 __all__ = [
     "FouriScaleError", "NoiseSchedule", "Plan", "RowsError", "Session", "Settings", "SettingsError",
-    "UnsupportedModelError", "attach", "plan", "plan_family",
+    "UnsupportedModelError", "attach", "on_pipeline", "plan", "plan_family",
 ]  # fmt: skip
 _HOMES = {
     "FouriScaleError": "errors", "RowsError": "errors", "SettingsError": "errors", "UnsupportedModelError": "errors",
     "plan": "planning", "plan_family": "planning", "Plan": "planning", "Session": "hooks", "attach": "hooks",
     "Settings": "settings", "NoiseSchedule": "maths.noise",
+    "on_pipeline": "hosts.diffusers.on_pipeline",
 }  # fmt: skip
 
 

@@ -65,5 +65,18 @@ class UnsupportedModelError(FouriScaleError, TypeError):
     """The module is not a UNet of Stable Diffusion 1.x, 2.x or XL, or runs in a form that hooks cannot reach."""
 
 
+class NotFiniteError(FouriScaleError):
+    """A picture came to nothing: some of its numbers are not finite."""
+
+
+class MissingPackageError(FouriScaleError, ImportError):
+    """A package is not installed that the extra `run` brings."""
+
+    def __init__(self, package: str):
+        super().__init__(
+            f"the package {package} is not installed: pip install 'fouriscale[run]', or make demo in a checkout"
+        )
+
+
 class RowsError(FouriScaleError, ValueError):
     """The row labels do not fit the batch that the UNet was called with."""

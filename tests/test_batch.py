@@ -25,19 +25,19 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import fouriscale.cli.batch as batch_module
-import fouriscale.cli.files as files_module
 import fouriscale.cli.identity as identity_module
 import fouriscale.cli.listing as listing_module
 import fouriscale.cli.resume as resume_module
 import fouriscale.cli.team as team_module
+import fouriscale.hosts.diffusers.files as files_module
 from fouriscale import Settings
 from fouriscale.cli.batch import Batches, parse_shard, sample_batch
 from fouriscale.cli.errors import ProcessError
 from fouriscale.cli.identity import Identity, identify
 from fouriscale.cli.listing import Pictures, identified, record
-from fouriscale.cli.pictures import RECORD, save_png
 from fouriscale.cli.team import Team
 from fouriscale.errors import SettingsError
+from fouriscale.hosts.diffusers.pictures import RECORD, save_png
 from fouriscale.hosts.diffusers.pipeline import set_scheduler
 from fouriscale.hosts.diffusers.sampling import Control, Refiner, Request, load, sample
 from test_cli import Cli, assert_one_line, cli, models, parameters, pixels  # noqa: F401

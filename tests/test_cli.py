@@ -23,7 +23,7 @@ import tiny_pipelines
 from fouriscale import Settings
 from fouriscale.cli import main
 from fouriscale.cli.errors import ProcessError
-from fouriscale.cli.pictures import save_png, sheet, slug
+from fouriscale.hosts.diffusers.pictures import save_png, sheet, slug
 from fouriscale.settings.infotext import from_fields
 from fouriscale.settings.presets import Preset
 from test_infotext import parsed
@@ -33,9 +33,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    found = {family: tiny_pipelines.save(family, root / family) for family in ("sd15", "sdxl")}
+    found = {family: tiny_models[family] for family in ("sd15", "sdxl")}
     found["dit"] = tiny_pipelines.save_transformer(root / "dit")
     found["broken"] = root / "broken"
     shutil.copytree(found["sd15"], found["broken"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fouriscale import Plan, Settings
-from fouriscale.cli.pictures import RECORD
+from fouriscale.hosts.diffusers.pictures import RECORD
 from fouriscale.hosts.diffusers.sampling import load
 from fouriscale.hosts.webui.args import DEFAULTS, parse, resolve
 from fouriscale.hosts.webui.infotext import paste_functions

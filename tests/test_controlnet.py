@@ -18,13 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 import fouriscale as fs
-import oracle
 import tiny_pipelines
 import unets
 from fouriscale.cli import main
+from fouriscale.hooks import count_hooks
 from fouriscale.hosts.diffusers.addons import with_controlnet
-from fouriscale.hosts.diffusers.pipeline import attached, control_plan, load_pipeline
+from fouriscale.hosts.diffusers.on_pipeline import control_plan
+from fouriscale.hosts.diffusers.pipeline import load_pipeline
 from fouriscale.hosts.diffusers.sampling import Control, Request, sample, sample_latents
+from fouriscale.lab import naive
 
 LARGE = 3 * tiny_pipelines.BASE
 FAMILIES = ("sd15", "sdxl")
@@ -42,11 +44,11 @@ def new_controlnet(unet: Any, seed: int = 0) -> ControlNetModel:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
     found = {}
     for family in FAMILIES:
-        found[family] = tiny_pipelines.save(family, root / family)
+        found[family] = tiny_models[family]
         found[family + " control"] = root / (family + "-control")
         new_controlnet(load_pipeline(found[family]).unet).save_pretrained(found[family + " control"])
     return found
@@ -92,7 +94,7 @@ def test_residuals_follow_their_rows(family: str, low_memory: bool, size: tuple[
         "start": round(50 * plan.start), "stop": round(50 * plan.stop),
         "added_cond_kwargs": three.get("added_cond_kwargs"),
     }  # fmt: skip
-    expected = oracle.oracle_forward(
+    expected = naive.unet_rows(
         unet, three["sample"], three["timestep"], three["encoder_hidden_states"], **arguments,
         down_block_additional_residuals=down,
         mid_block_additional_residual=residuals["mid_block_additional_residual"][[0, 1, 1]],
@@ -111,7 +113,7 @@ def test_a_hooked_controlnet_dilates_what_the_unet_dilates(family: str) -> None:
     call = unets.inputs(family, 2, 16, 16)
     hint = unets.noise(2, 3, 128, 128, seed=8)
     plan = control_plan(fs.plan(unet, 128, 128), controlnet)
-    everything = oracle.hooked_layers(family)
+    everything = naive.hooked_layers(family)
     chosen = {name: value for name, value in everything.items() if not name.startswith("up_blocks")}
     assert {layer.name for layer in plan.layers} == set(chosen)
     assert len(chosen) == {"sd15": 13, "sdxl": 8}[family]
@@ -122,11 +124,11 @@ def test_a_hooked_controlnet_dilates_what_the_unet_dilates(family: str) -> None:
     assert unets.traces(controlnet) == before
     plain = estimate(controlnet, call, hint)
 
-    naive = new_controlnet(unet)
+    slow = new_controlnet(unet)
     for name, (downsampling, filtered) in chosen.items():
-        conv = naive.get_submodule(name)
+        conv = slow.get_submodule(name)
         conv.forward = _naive(conv, family, downsampling, filtered)  # type: ignore[assignment]
-    expected = estimate(naive, call, hint)
+    expected = estimate(slow, call, hint)
     mid = "mid_block_additional_residual"
     torch.testing.assert_close(hooked[mid], expected[mid], atol=1e-4, rtol=0)
     assert unets.largest(hooked[mid] - plain[mid]) > 1e-2
@@ -134,13 +136,19 @@ def test_a_hooked_controlnet_dilates_what_the_unet_dilates(family: str) -> None:
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=0)
 
 
+class Both(SimpleNamespace):
+    """As much of a pipeline as is looked at."""
+
+    do_classifier_free_guidance = True
+
+
 def test_every_net_of_several_is_dilated() -> None:
     """Of two ControlNets each is hooked like one alone, and nothing is left on either."""
     unet = unets.build("sd15", seed=3)
     nets = [new_controlnet(unet, seed) for seed in (0, 1)]
-    pipe = SimpleNamespace(
-        unet=unet, controlnet=MultiControlNetModel(nets), scheduler=DDIMScheduler(), text_encoder=None
-    )
+    scheduler = DDIMScheduler()
+    scheduler.set_timesteps(50)
+    pipe = Both(unet=unet, controlnet=MultiControlNetModel(nets), scheduler=scheduler, vae_scale_factor=8)
     call, hint = unets.inputs("sd15", 2, 16, 16), unets.noise(2, 3, 128, 128, seed=8)
     mid = "mid_block_additional_residual"
     alone = []
@@ -150,7 +158,7 @@ def test_every_net_of_several_is_dilated() -> None:
             alone.append(estimate(net, call, hint)[mid])
     plain = [estimate(net, call, hint)[mid] for net in nets]
     before = [unets.traces(net) for net in nets]
-    with attached(pipe, 128, 128, fs.Settings(), 50, 5.0):
+    with fs.on_pipeline(pipe, 128, 128, fs.Settings()):
         for net, expected, undilated in zip(nets, alone, plain, strict=True):
             assert torch.equal(estimate(net, call, hint)[mid], expected)
             assert unets.largest(expected - undilated) > 1e-3
@@ -168,7 +176,7 @@ def _naive(conv: Any, family: str, downsampling: int, filtered: bool) -> Callabl
         k = 8 * downsampling
         s = max(2 / conv.stride[0], 1)
         if filtered and s > 1:
-            x = oracle.lowpass(x, 64 / k, 64 / k, s, oracle.STOP_BAND[family], "strong")
+            x = naive.lowpass(x, 64 / k, 64 / k, s, naive.STOP_BAND[family], "strong")
         return F.conv2d(x, conv.weight, conv.bias, stride=conv.stride, padding=2, dilation=2)
 
     return forward
@@ -188,13 +196,12 @@ def test_pictures_follow_the_control(models: dict[str, Path], family: str) -> No
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("hook_control", [False, True])
-def test_nothing_is_left_on_unet_or_controlnet(models: dict[str, Path], family: str, hook_control: bool) -> None:
+def test_nothing_is_left_on_unet_or_controlnet(models: dict[str, Path], family: str) -> None:
     pipe = controlled(models, family)
     before = unets.traces(pipe.unet), unets.traces(pipe.controlnet)
-    with attached(pipe, LARGE, LARGE, fs.Settings(), 2, 5.0, hook_control=hook_control) as run:
-        assert fs.session.count_hooks(pipe.unet) > 2 * len(run.plan.layers)
-        assert (fs.session.count_hooks(pipe.controlnet) > 0) is hook_control
+    with fs.on_pipeline(pipe, LARGE, LARGE, fs.Settings()) as session:
+        assert count_hooks(pipe.unet) > 2 * len(session.plan.layers)
+        assert count_hooks(pipe.controlnet) > 0
     assert (unets.traces(pipe.unet), unets.traces(pipe.controlnet)) == before
 
     def give_up(*_: Any) -> None:
@@ -205,6 +212,31 @@ def test_nothing_is_left_on_unet_or_controlnet(models: dict[str, Path], family: 
         make(pipe, fs.Settings(), Control(picture()))
     handle.remove()
     assert (unets.traces(pipe.unet), unets.traces(pipe.controlnet)) == before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_coarse_start_of_both(models: dict[str, Path], family: str) -> None:
+    """The ControlNet works at the UNet's small size, and what it says still steers the picture."""
+    pipe = controlled(models, family)
+    sizes: list[tuple[int, ...]] = []
+    mid = "mid_block_additional_residual"
+    handles = [
+        pipe.controlnet.conv_in.register_forward_hook(lambda m, a, x: sizes.append(tuple(x.shape[-2:]))),
+        pipe.unet.mid_block.register_forward_hook(lambda m, a, x: sizes.append(tuple(x.shape[-2:]))),
+        pipe.unet.register_forward_pre_hook(lambda m, a, k: sizes.append(tuple(k[mid].shape[-2:])), with_kwargs=True),
+    ]
+    settings = fs.Settings(coarse=0.5)
+    one, other = (make(pipe, settings, Control(picture(n)), steps=4) for n in (0, 1))
+    for handle in handles:
+        handle.remove()
+    deep = 1 if family == "sd15" else 2  # of 8 cells, by the UNet's depth
+    # by step: the ControlNet's latent, the residual that it hands over, the UNet's deepest map
+    small, large = [(8, 8), (deep, deep), (deep, deep)], [(24, 24), (3 * deep, 3 * deep), (3 * deep, 3 * deep)]
+    assert sizes == [*small * 2, *large * 2] * 2
+    assert torch.isfinite(one).all()
+    assert unets.largest(one - other) > 1e-3
+    assert unets.largest(one - make(pipe, None, Control(picture()), steps=4)) > 1e-2
+    assert count_hooks(pipe.unet) == count_hooks(pipe.controlnet) == 0
 
 
 def test_the_controlnet_of_a_batch(models: dict[str, Path]) -> None:

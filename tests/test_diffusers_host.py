@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import diffusers
@@ -16,11 +17,14 @@ import torch
 from safetensors.torch import save_file
 
 import fouriscale as fs
-import fouriscale.hosts.diffusers.pipeline as host
+import fouriscale.hosts.diffusers.on_pipeline as host
 import tiny_pipelines
 import unets
-from fouriscale.hosts.diffusers.pipeline import SCHEDULERS, ModelError, attached, load_pipeline, set_scheduler
+from fouriscale.hosts.diffusers.calls import PipelineCalls
+from fouriscale.hosts.diffusers.pipeline import SCHEDULERS, ModelError, load_pipeline, set_scheduler
 from fouriscale.hosts.diffusers.sampling import Request, Result, decode, sample, sample_latents
+from fouriscale.hosts.diffusers.size import TAKING
+from fouriscale.settings.presets import AUTO_SETTINGS, Preset
 
 FAMILIES = tiny_pipelines.FAMILIES
 BASE = tiny_pipelines.BASE
@@ -30,9 +34,8 @@ CALLS = {"heun": 5, "pndm": 4}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_pipelines.save(family, root / family) for family in FAMILIES}
+def folders(tiny_models: dict[str, Path]) -> dict[str, Path]:
+    return {family: tiny_models[family] for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +175,9 @@ def test_every_step_is_told(pipes: dict[str, Any], settings: fs.Settings | None)
 def test_nothing_is_left_after_a_call(pipes: dict[str, Any], family: str) -> None:
     unet = pipes[family].unet
     before = unets.traces(unet)
-    with attached(pipes[family], LARGE, LARGE, fs.Settings(), 2, 5.0) as run:
-        assert run.plan.active
-        assert hooks(unet) > 2 * len(run.plan.layers) > 40
+    with fs.on_pipeline(pipes[family], LARGE, LARGE, fs.Settings()) as session:
+        assert session.plan.active
+        assert hooks(unet) > 2 * len(session.plan.layers) > 40
     assert hooks(unet) == 0
     make(pipes[family], fs.Settings())
     assert hooks(unet) == 0
@@ -193,9 +196,8 @@ def test_nothing_is_left_after_an_exception_in_a_callback(pipes: dict[str, Any],
         raise ZeroDivisionError(step)
 
     def abandoned() -> None:
-        with attached(pipe, LARGE, LARGE, fs.Settings(), 2, 5.0) as run:
-            arguments = {**run.arguments, "callback_on_step_end": give_up}
-            pipe("a cat", width=LARGE, height=LARGE, num_inference_steps=2, guidance_scale=5.0, **arguments)
+        with fs.on_pipeline(pipe, LARGE, LARGE, fs.Settings()):
+            pipe("a cat", num_inference_steps=2, guidance_scale=5.0, callback_on_step_end=give_up)
 
     with pytest.raises(ZeroDivisionError):
         abandoned()
@@ -203,6 +205,7 @@ def test_nothing_is_left_after_an_exception_in_a_callback(pipes: dict[str, Any],
     assert seen[0] > 40
     assert hooks(pipe.unet) == 0
     assert unets.traces(pipe.unet) == before
+    assert not set(vars(pipe)) & set(TAKING)
     assert torch.equal(make(pipe, None).latents, plain)
 
 
@@ -229,12 +232,120 @@ def test_nothing_is_left_after_an_exception_inside_the_unet(pipes: dict[str, Any
 )
 def test_sdxl_is_told_the_training_size(pipes: dict[str, Any], size: tuple[int, int], told: list[int]) -> None:
     pipe = pipes["sdxl"]
-    with watched(pipe.unet, lambda args, kwargs: kwargs["added_cond_kwargs"]["time_ids"].tolist()) as seen:
+    with watched(pipe.unet.add_time_proj, lambda args, kwargs: args[0].reshape(-1, 6).unique(dim=0).tolist()) as seen:
         make(pipe, fs.Settings(), width=size[0], height=size[1])
         make(pipe, None, width=size[0], height=size[1])
     height, width = told
-    assert seen[:2] == [[[height, width, 0, 0, height, width]] * 2] * 2
-    assert seen[2:] == [[[size[1], size[0], 0, 0, size[1], size[0]]] * 2] * 2
+    assert seen[:2] == [[[height, width, 0, 0, height, width]]] * 2
+    assert seen[2:] == [[[size[1], size[0], 0, 0, size[1], size[0]]]] * 2
+
+
+def latents(pipe: Any, **arguments: Any) -> torch.Tensor:
+    """What a user's own call makes, of two steps."""
+    pipe.set_progress_bar_config(disable=True)
+    arguments = {"num_inference_steps": 2, "guidance_scale": 5.0, "output_type": "latent", **arguments}
+    return pipe("a cat", generator=torch.Generator().manual_seed(3), **arguments).images
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dilation", [None, 1.0], ids=["active", "plain"])
+@pytest.mark.parametrize("size", [(LARGE, LARGE), (2 * BASE, LARGE)])
+def test_a_call_that_says_nothing_is_one_that_says_everything(
+    pipes: dict[str, Any], family: str, size: tuple[int, int], dilation: float | None
+) -> None:
+    """Within the block the pipeline's own default size is the block's; plain where the plan is; as ever afterwards."""
+    pipe = pipes[family]
+    width, height = size
+    before = latents(pipe)
+    with fs.on_pipeline(pipe, width, height, fs.Settings(dilation=dilation)):
+        bare = latents(pipe)
+        told = latents(pipe, width=width, height=height)
+    assert bare.shape[-2:] == (height // 8, width // 8)
+    assert torch.equal(bare, told)
+    plain = latents(pipe, width=width, height=height)
+    assert torch.equal(bare, plain) is (dilation == 1.0)
+    assert torch.equal(latents(pipe), before)
+
+
+def test_a_size_that_the_call_says_is_the_callers(pipes: dict[str, Any]) -> None:
+    pipe = pipes["sdxl"]
+
+    def call() -> list[Any]:
+        with fs.on_pipeline(pipe, LARGE, LARGE), watched(pipe.unet, lambda a, k: a[0].shape[-2:]) as seen:
+            latents(pipe, width=2 * BASE, height=2 * BASE)
+        return seen
+
+    with pytest.warns(UserWarning, match="had no effect, because every UNet call had another size"):
+        seen = call()
+    assert {tuple(size) for size in seen} == {(16, 16)}
+
+
+def test_without_settings_the_preset_of_the_size_is_meant(pipes: dict[str, Any], monkeypatch: Any) -> None:
+    preset = Preset("mine", "sd15", (LARGE, LARGE), fs.Settings(start=0.1, stop=0.3))
+    monkeypatch.setattr(host, "choose", lambda family, *size: preset if (family, *size) == ("sd15", 192, 192) else None)
+    for size, meant in (((LARGE, LARGE), preset.settings), ((2 * BASE, LARGE), AUTO_SETTINGS)):
+        with fs.on_pipeline(pipes["sd15"], *size) as session:
+            assert session.plan.settings == meant
+
+
+def test_rows_and_steps_are_those_of_each_call(pipes: dict[str, Any]) -> None:
+    """One block, three calls: with and without guidance, of two and of three steps, one of them broken off."""
+    pipe = pipes["sd15"]
+
+    def give_up(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    expected = [make(pipe, fs.Settings(), cfg=cfg, steps=steps).latents for cfg, steps in ((5.0, 2), (1.0, 3))]
+    with fs.on_pipeline(pipe, LARGE, LARGE, fs.Settings()) as session:
+        first = latents(pipe, eta=1.0)
+        with pytest.raises(ZeroDivisionError):
+            latents(pipe, num_inference_steps=4, callback_on_step_end=give_up)
+        second = latents(pipe, eta=1.0, guidance_scale=1.0, num_inference_steps=3)
+    assert [at for at, _ in session.history] == [(0, 2), (1, 2), (0, 4), (0, 3), (1, 3), (2, 3)]
+    assert torch.equal(first, expected[0])
+    assert torch.equal(second, expected[1])
+
+
+def test_steps_that_share_a_timestep_are_told_apart() -> None:
+    scheduler = SimpleNamespace(order=1, timesteps=torch.tensor([9, 7, 7, 7, 3]))
+    calls = PipelineCalls(SimpleNamespace(scheduler=scheduler), (64, 64), labels=False)
+    session = SimpleNamespace(progress=None)
+    seen = []
+    for timestep in (9, 7, 7, 7, 3, 3, 9, 7, 8, 3):
+        calls.before(session, (None, torch.tensor(timestep)), {})
+        seen.append(session.progress)
+    steps = [0, 1, 2, 3, 4, 4, 0, 1]  # the second 3 is the same step again; 8 is of no run that begins at 9
+    assert seen == [*((i, 5) for i in steps), None, None]
+
+
+def test_no_pipeline_is_refused() -> None:
+    with pytest.raises(fs.UnsupportedModelError, match="SimpleNamespace is no diffusers pipeline"):
+        fs.on_pipeline(SimpleNamespace(), LARGE, LARGE).__enter__()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_coarse_start_computes_with_the_models_own_schedule(pipes: dict[str, Any], family: str) -> None:
+    """With a coarse start to the end, the sampled points of DDIM's latents are a base-size run of the sampled noise."""
+    pipe = pipes[family]
+    noise = unets.noise(1, 4, LARGE // 8, LARGE // 8, seed=5)
+    told = {"original_size": (BASE, BASE), "target_size": (BASE, BASE)} if family == "sdxl" else {}
+    with fs.on_pipeline(pipe, LARGE, LARGE, fs.Settings(coarse=1.0, freeu=False)) as session:
+        (stage, *_) = session.plan.stages
+        large = latents(pipe, latents=noise)
+    small = (slice(1, None, 3), slice(1, None, 3))  # the centres of the base's cells
+    expected = latents(pipe, latents=noise[..., small[0], small[1]], width=BASE, height=BASE, **told)
+    assert stage.size == (BASE, BASE)
+    torch.testing.assert_close(large[..., small[0], small[1]], expected, atol=1e-4, rtol=0)
+    assert torch.isfinite(large).all()
+
+
+@pytest.mark.parametrize("prediction", ["sample", "flow_prediction"])
+def test_a_coarse_start_without_a_known_prediction_is_refused(pipes: dict[str, Any], prediction: str) -> None:
+    pipe = pipes["sd15"]
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config, prediction_type=prediction)
+    with pytest.raises(fs.SettingsError, match=f"coarse = .the DDIMScheduler of a model that predicts .{prediction}."):
+        fs.on_pipeline(pipe, LARGE, LARGE, fs.Settings(coarse=0.5)).__enter__()
+    assert hooks(pipe.unet) == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -330,7 +441,7 @@ def _unknown_class(folder: Path) -> None:
     ("spoil", "reason"),
     [
         (_no_index, "model_index.json"),
-        (_no_unet, "config.json"),
+        (_no_unet, "it has no folder unet"),
         (_unet_is_garbage, "diffusion_pytorch_model.safetensors"),
         (_text_encoder_is_garbage, "header"),
         (_unet_is_cut_off, "diffusion_pytorch_model.safetensors"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fouriscale.lab.evaluate as command
+import fouriscale.lab.evaluate.run as command
 import tiny_pipelines
 from fouriscale import Settings, SettingsError, plan_family
 from fouriscale import model as bundled
@@ -31,8 +31,8 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pipelines.save("sd15", tmp_path_factory.mktemp("models") / "sd15")
+def model(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["sd15"]
 
 
 @pytest.fixture

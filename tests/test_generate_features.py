@@ -17,8 +17,7 @@ from torch import Tensor
 
 import fouriscale as fs
 import fouriscale.cli.generate as generate_module
-import fouriscale.hosts.diffusers.pipeline as host
-import oracle
+import fouriscale.hosts.diffusers.on_pipeline as host
 import tiny_pipelines
 import unets
 from fouriscale import model as bundled
@@ -27,6 +26,7 @@ from fouriscale.cli.options import parse_embedding, parse_lora
 from fouriscale.hosts.diffusers.addons import add_embedding, add_loras, load_refiner
 from fouriscale.hosts.diffusers.pipeline import ModelError, load_pipeline, set_scheduler
 from fouriscale.hosts.diffusers.sampling import Refiner, Request, sample, sample_latents
+from fouriscale.lab import naive
 from tools.export_ldm import export
 
 TWICE = 2 * tiny_pipelines.BASE
@@ -35,9 +35,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    found = {family: tiny_pipelines.save(family, root / family) for family in tiny_pipelines.FAMILIES}
+    found = {family: tiny_models[family] for family in tiny_pipelines.FAMILIES}
     found["refiner"] = save_refiner(root / "refiner")
     return found
 
@@ -374,7 +374,7 @@ def test_v_prediction_equals_a_run_by_hand(models: dict[str, Path], tmp_path: Pa
     gap = 1000 // steps
     for i in range(steps):
         t = (steps - 1 - i) * gap + 1
-        eps3 = oracle.oracle_forward(
+        eps3 = naive.unet_rows(
             pipe.unet, x.repeat(3, 1, 1, 1), t, torch.cat([uncond, cond, cond]), family="sd21", latent_hw=(24, 24),
             base_px=(96, 96), D=2, i=i, start=round(0.25 * steps), stop=round(0.75 * steps),
         )  # fmt: skip

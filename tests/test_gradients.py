@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import fouriscale as fs
-import oracle
+from fouriscale.lab import naive
 from unets import BASE, build, inputs, largest, pick, run, traces
 
 PX = 2 * BASE * 2  # maps large enough that the filters of all levels do something
@@ -28,13 +28,13 @@ def test_gradients_of_the_latent_and_the_text_are_those_of_the_naive_implementat
 
     tripled = pick(call, [0, 1, 1])
     start, stop = round(50 * plan.start), round(50 * plan.stop)
-    naive = oracle.oracle_forward.__wrapped__(  # type: ignore[attr-defined]
+    slow = naive.unet_rows.__wrapped__(  # type: ignore[attr-defined]
         unet, tripled["sample"], tripled["timestep"], tripled["encoder_hidden_states"], family=family,
         latent_hw=(PX // 8, PX // 8), base_px=base, D=plan.dilation, i=STEP[0], start=start, stop=stop,
         added_cond_kwargs=tripled.get("added_cond_kwargs"),
     )  # fmt: skip
-    torch.testing.assert_close(ours, naive[[0, 2]], atol=2e-5, rtol=0)
-    expected = torch.autograd.grad((naive[[0, 2]] * weights).sum(), leaves)
+    torch.testing.assert_close(ours, slow[[0, 2]], atol=2e-5, rtol=0)
+    expected = torch.autograd.grad((slow[[0, 2]] * weights).sum(), leaves)
     for found, wanted in zip(gradients, expected, strict=True):
         assert largest(wanted) > 1e-2
         torch.testing.assert_close(found, wanted, atol=1e-4 * largest(wanted), rtol=0)

@@ -11,10 +11,10 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import oracle
 from fouriscale.filters import separable
 from fouriscale.filters.cache import FilterCache
 from fouriscale.filters.lowpass import FilterSpec, LowPass, axis_mask, filters_alike, half_mask, roll_off
+from fouriscale.lab import naive
 from fouriscale.lab.bench.memory import peak_bytes
 from fouriscale.maths.schedule import dilation_at
 from unets import largest, noise
@@ -77,7 +77,7 @@ def test_identity_needs_both_axes() -> None:
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_masks_are_those_of_the_naive_implementation(kind: str, half: int, scale: float, stopband: float) -> None:
     mask = axis_mask(kind, 2 * half, scale, stopband)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(mask, oracle.axis_mask(2 * half, scale, stopband, kind).numpy())
+    np.testing.assert_array_equal(mask, naive.axis_mask(2 * half, scale, stopband, kind).numpy())
     assert mask[half] == 1.0  # the zero frequency
     assert mask.min() >= stopband
     assert mask.max() == 1.0
@@ -121,10 +121,10 @@ def test_matrix_form_equals_the_full_fft(
     feature: tuple[int, int, float, float], kind: str, scale: float, stopband: float
 ) -> None:
     height, width, base_h, base_w = feature
-    periods = oracle.padded_size(height, width, base_h, base_w)
+    periods = naive.padded_size(height, width, base_h, base_w)
     x = noise(2, 2, height, width)
     ours = LowPass(FilterSpec(kind, scale, stopband, periods, (height, width)), CPU)(x)  # type: ignore[arg-type]
-    expected = oracle.lowpass(x, base_h, base_w, scale, stopband, kind)
+    expected = naive.lowpass(x, base_h, base_w, scale, stopband, kind)
     torch.testing.assert_close(ours, expected, atol=3e-6, rtol=0)
 
 

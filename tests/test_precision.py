@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import oracle
 from fouriscale.filters import freeu, lowpass
 from fouriscale.filters import grid as coarse
 from fouriscale.filters.precision import full_precision
+from fouriscale.lab import naive
 from unets import largest, noise
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -96,7 +96,7 @@ def test_filters_are_exact_where_the_host_allows_short_factors(
 ) -> None:
     """On a device that multiplies as the switch says, here emulated: TF32 would cost more than the second term."""
     x = noise(2, 3, 64, 64)
-    exact = oracle.lowpass(x.double(), 32, 32, 2.0, 0.0, "strong").double()
+    exact = naive.lowpass(x.double(), 32, 32, 2.0, 0.0, "strong").double()
     low, grid = lowpass.LowPass(SPEC, CPU), coarse.CoarseGrid(SPEC, 2, CPU)
     window, skip = freeu.lowest_window((64, 64), CPU), noise(1, 4, 64, 64)
     calls: list[Callable[[], Tensor]] = [

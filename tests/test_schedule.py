@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fouriscale as fs
-import oracle
+from fouriscale.lab import naive
 from fouriscale.maths.schedule import dilation_at, progress_of_timestep, strong_dilation, weak_dilation
 
 # First step, last step, strong and weak dilation.
@@ -49,7 +49,7 @@ def test_plain_is_exactly_one_after_stop(family: str, width: int, height: int, e
 def test_whole_steps_are_those_of_the_naive_implementation(initial: int, window: list[int], step: int) -> None:
     start, stop = window
     ours = dilation_at(float(initial), (step, 50), start / 50, stop / 50)
-    assert ours == oracle.dilation_at(initial, step, start, stop)
+    assert ours == naive.dilation_at(initial, step, start, stop)
 
 
 def test_start_and_stop_are_rounded_to_whole_steps() -> None:

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import fouriscale as fs
-import oracle
 from fouriscale.filters.cache import FilterCache
 from fouriscale.hooks import count_hooks, session_on
 from fouriscale.hooks.call import Call
 from fouriscale.hooks.convolution import ConvHook
 from fouriscale.hooks.current import CurrentCall
 from fouriscale.hooks.rows import RowMap
+from fouriscale.lab import naive
 from fouriscale.unet.structure import Layer
 from ldm_unets import ldm_inputs, to_ldm
 from unets import BASE, build, inputs, largest, noise, run, traces
@@ -469,7 +469,7 @@ def test_each_kind_of_row_has_its_own_stopband(strong: float, weak: float) -> No
     ConvHook(Layer("", "", "resnet", 2), current, FilterCache()).attach(conv)
     x = noise(3, 3, 32, 32)
     filtered = torch.cat(
-        [oracle.lowpass(x[:2], 16, 16, 2.0, strong, "strong"), oracle.lowpass(x[2:], 16, 16, 2.0, weak, "weak")]
+        [naive.lowpass(x[:2], 16, 16, 2.0, strong, "strong"), naive.lowpass(x[2:], 16, 16, 2.0, weak, "weak")]
     )
     expected = F.conv2d(filtered, conv.weight, conv.bias, padding=2, dilation=2)
     torch.testing.assert_close(conv(x), expected, atol=1e-5, rtol=0)

@@ -11,7 +11,7 @@ from diffusers import DiTTransformer2DModel, UNet2DModel
 from torch import nn
 
 import fouriscale as fs
-import oracle
+from fouriscale.lab import naive
 from fouriscale.unet.structure import Structure, blueprint_structure, describe
 from ldm_unets import attended_up_blocks, ldm_inputs, ldm_name, to_ldm
 from unets import BASE, build, inputs
@@ -53,7 +53,7 @@ def test_published_layers(family: str, naming: str) -> None:
     assert structure.family == family
     layers = structure.select("published", family)
     assert len(layers) == COUNTS[family]
-    assert {layer.name for layer in layers} == set(oracle.hooked_layers(family))
+    assert {layer.name for layer in layers} == set(naive.hooked_layers(family))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

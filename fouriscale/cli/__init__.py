@@ -9,13 +9,22 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..errors import MissingPackageError
+
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line. Exit code 2 and one line for what the user can mend, 130 after an interrupt."""
-    with _ending_at_once():
-        from .app import run
+    try:
+        with _ending_at_once():
+            from .app import run
+    except ImportError as error:
+        if (error.name or "").startswith(__package__.partition(".")[0]):
+            raise  # a fault of our own
+        missing = error if isinstance(error, MissingPackageError) else MissingPackageError(error.name or str(error))
+        print(f"error: {missing}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(run(sys.argv[1:]))
 
 

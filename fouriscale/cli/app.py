@@ -7,9 +7,8 @@ import warnings
 
 import typer
 
-from ..errors import FouriScaleError, SettingsError
-from ..lab import evaluate
-from . import INTERRUPTED, bench, demo, generate, show, ui
+from ..errors import FouriScaleError, NotFiniteError, SettingsError
+from . import INTERRUPTED, bench, demo, evaluate, generate, show, ui
 from .errors import ProcessError
 from .team import is_first
 
@@ -51,7 +50,9 @@ def run(args: list[str]) -> int:
     except CommandLineError as error:
         return _say(error.format_message(), everywhere=False)
     except ProcessError as error:
-        return _say(str(error), everywhere=True, code=error.exit_code)
+        return _say(str(error), everywhere=True)
+    except NotFiniteError as error:
+        return _say(str(error), everywhere=True, code=1)
     except FouriScaleError as error:
         return _say(str(error), everywhere=False)
     except OSError as error:

@@ -11,13 +11,12 @@ from typing import Any
 
 from rich.progress import Progress, TaskID
 
-from ..errors import SettingsError
+from ..errors import NotFiniteError, SettingsError
+from ..hosts.diffusers.pictures import save_png
 from ..hosts.diffusers.sampling import Request, Result, decode, parameters, sample_latents, why_not_finite
-from .errors import NotFiniteError
 from .identity import Identity
 from .interrupt import finished_pictures_are_kept
 from .listing import Picture, Pictures, identified
-from .pictures import save_png
 from .resume import unfinished
 from .team import Team
 

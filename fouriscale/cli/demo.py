@@ -12,16 +12,15 @@ from rich.table import Table
 
 from .. import model as bundled
 from ..errors import SettingsError
+from ..hosts.diffusers.pictures import save_png, sheet, slug
 from ..hosts.diffusers.sampling import Request, Result, load, sample
 from ..lab.measure.objects import count_objects
 from ..settings.presets import AUTO, AUTO_SETTINGS
 from .interrupt import finished_pictures_are_kept
 from .options import check_seeds
-from .pictures import save_png, sheet, slug
 
 PROMPTS = ("hamburger", "sunflower", "penguin", "strawberry")
 SIZES = (("base", 1, 1), ("2×", 2, 2), ("1:2", 1, 2))
-STEPS, CFG = 25, 4.0
 
 
 def demo(
@@ -38,8 +37,8 @@ def demo(
     check_seeds(seed, len(words))
     requests = [
         Request(
-            prompt=word, width=bundled.BASE * across, height=bundled.BASE * down, seed=seed + n, steps=STEPS, cfg=CFG,
-            settings=settings, preset=AUTO, own=AUTO_SETTINGS,
+            prompt=word, width=bundled.BASE * across, height=bundled.BASE * down, seed=seed + n, steps=bundled.STEPS,
+            cfg=bundled.CFG, settings=settings, preset=AUTO, own=AUTO_SETTINGS,
         )
         for n, word in enumerate(words)
         for name, across, down in SIZES
@@ -48,7 +47,7 @@ def demo(
     pipe = load(bundled.folder())
     done: list[tuple[Request, Result]] = []
     with finished_pictures_are_kept(), Progress(transient=True) as bar:
-        task = bar.add_task("pictures", total=len(requests) * STEPS)
+        task = bar.add_task("pictures", total=len(requests) * bundled.STEPS)
         for request in requests:
             result = sample(pipe, request, lambda _step: bar.advance(task))
             save_png(result.image, out / f"{slug(request.prompt)}-{_label(request, '-')}.png", result.parameters)

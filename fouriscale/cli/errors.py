@@ -7,11 +7,3 @@ from ..errors import FouriScaleError
 
 class ProcessError(FouriScaleError):
     """Something that befell this process alone, so that it says so whatever the others say."""
-
-    exit_code = 2
-
-
-class NotFiniteError(ProcessError):
-    """A picture came to nothing: some of its numbers are not finite."""
-
-    exit_code = 1

@@ -14,7 +14,7 @@ from ..errors import SettingsError
 from ..hosts.diffusers.addons import add_embedding, add_loras, check_refinable, load_refiner, with_controlnet
 from ..hosts.diffusers.pipeline import SCHEDULERS, set_scheduler
 from ..hosts.diffusers.sampling import METHODS, TILES, Refiner, Request, load, quiet
-from ..lab import published_config as reference_config
+from ..lab import published_config
 from ..lab.published_config import ReferenceConfig
 from ..maths import sizes
 from ..planning import planner as planning
@@ -36,11 +36,13 @@ from .options import (
     check_seeds,
     in_range,
     one_of,
-    parse_base,
 )
+from .settings_options import given as given_options
+from .settings_options import with_settings
 from .team import is_first, own_device
 
 
+@with_settings
 def generate(
     prompt: options.Prompt,
     width: options.Width = None,
@@ -56,19 +58,6 @@ def generate(
     cfg: options.Cfg = None,
     scheduler: options.Scheduler = None,
     eta: options.Eta = None,
-    start: options.Start = None,
-    stop: options.Stop = None,
-    base: options.Base = "",
-    dilation: options.Dilation = None,
-    layers: options.Layers = None,
-    guidance: options.Guidance = None,
-    filter: options.Filter = None,
-    stopband_strong: options.StopbandStrong = None,
-    stopband_weak: options.StopbandWeak = None,
-    amp_guidance: options.AmpGuidance = None,
-    freeu: options.FreeU = None,
-    low_memory: options.LowMemory = False,
-    fast: options.Fast = False,
     vae_tiles: options.VaeTiles = "auto",
     lora: options.Lora = [],  # noqa: B006 - typer copies it
     embedding: options.Embedding = [],  # noqa: B006
@@ -84,10 +73,11 @@ def generate(
     batch_size: options.BatchSize = None,
     resume: options.Resume = True,
     shard: options.Shard = "",
+    **chosen: Any,
 ) -> None:
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
-    chosen = preset_files.find(preset)
-    given = given_by(config, chosen, width, height)
+    named = preset_files.find(preset)
+    given = given_by(config, named, width, height)
     width, height = given.size
     sizes.check_picture_size(width, height)
     one_of("method", method, METHODS)
@@ -99,35 +89,31 @@ def generate(
     count = count or given.count
     check_seeds(seed, count)
     sampled = {"scheduler": scheduler, "eta": eta, "steps": steps or given.steps or None, "cfg": cfg}
-    check_run(run_of(chosen, sampled))
+    check_run(run_of(named, sampled))
     division = Division(batch_size or given.batch, resume, parse_shard(shard))
     prompts = read_prompts(prompt)
-    changes = {
-        "start": start, "stop": stop, "base": parse_base(base), "dilation": dilation, "layers": layers,
-        "guidance": guidance, "filter": filter, "stopband_strong": stopband_strong, "stopband_weak": stopband_weak,
-        "amp_guidance": amp_guidance, "freeu": freeu, "method": None if method in METHODS[:2] else method,
-        "low_memory": low_memory or None, "fast": fast or None,
-    }  # fmt: skip
-    changes = {k: v for k, v in changes.items() if v is not None}
-    own = chosen.settings if chosen else preset_files.AUTO_SETTINGS
+    changes = given_options(chosen)
+    if method not in METHODS[:2]:
+        changes["method"] = method
+    own = named.settings if named else preset_files.AUTO_SETTINGS
     settings = own.replace(**changes)
     added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
     pipe, second = load_all(model, added, DTYPES[dtype], own_device(device), single_file_config)
     if given.file:
         settings = given.settings(describe(pipe.unet)).replace(**changes)
-    if freeu is None and method == "fouriscale":
+    if "freeu" not in changes and method == "fouriscale":
         settings = with_freeu(settings, pipe.unet)
     plan = planning.plan(pipe.unet, width, height, settings)
-    if chosen is not None and not chosen.fits(plan.family):
-        raise SettingsError("preset", chosen.name, f"one for {plan.family}, which this model is, or Auto")
-    run = run_of(chosen or preset_files.choose(plan.family, width, height), sampled, plan.family)
+    if named is not None and not named.fits(plan.family):
+        raise SettingsError("preset", named.name, f"one for {plan.family}, which this model is, or Auto")
+    run = run_of(named or preset_files.choose(plan.family, width, height), sampled, plan.family)
     set_scheduler(pipe, run["scheduler"])
     make_folder(out)
     if is_first():
         print_plan(plan, method)
     request = Request(
         prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
-        negative=negative, **run, preset=None if given.file else chosen.name if chosen else preset_files.AUTO,
+        negative=negative, **run, preset=None if given.file else named.name if named else preset_files.AUTO,
         model=Path(model).name if model else "bundled", control=added.control, refiner=second,
         loras=tuple((path.stem, weight) for path, weight in added.loras), vae_tiles=vae_tiles,
         embeddings=tuple(token for _, token in added.embeddings), own=None if given.file else own,
@@ -161,7 +147,7 @@ def given_by(config: Path | None, chosen: Preset | None, width: int | None, heig
     if config is not None:
         if chosen is not None:
             raise SettingsError("preset", chosen.name, "Auto beside --config, which says what presets say")
-        given = reference_config.read(config)
+        given = published_config.read(config)
     size = given.size[0] if width is None else width, given.size[1] if height is None else height
     return dataclasses.replace(given, size=size)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..hosts.diffusers.pictures import slug
 from ..hosts.diffusers.sampling import Request
 from ..settings.settings import Settings
 from .identity import Identity
-from .pictures import slug
 
 # What changes how a picture is computed, but not the picture; and what is only for its text.
 SAME_PICTURE = frozenset({"low_memory", "vae_tiles", "own"})

@@ -35,32 +35,8 @@ Steps = Annotated[int | None, typer.Option(help="Sampling steps.", show_default=
 Cfg = Annotated[float | None, typer.Option(help="CFG scale.", show_default="the preset's, else 7.5 or 5")]
 Scheduler = Annotated[str | None, typer.Option(help=", ".join(SCHEDULERS), show_default="the preset's, else ddim")]
 Eta = Annotated[float | None, typer.Option(help="Noise of DDIM steps, 0 to 1.", show_default="the preset's, else 1")]
-# The method.
+# The method; its settings are in `settings_options.py`.
 Method = Annotated[str, typer.Option(help=", ".join(METHODS))]
-Start = Annotated[float | None, typer.Option(help="Full strength until this fraction of the run.")]
-Stop = Annotated[float | None, typer.Option(help="Plain from this fraction on.")]
-Base = Annotated[str, typer.Option(help="Training size as WIDTHxHEIGHT.", show_default="the model's own")]
-Dilation = Annotated[
-    float | None, typer.Option(help="Dilation at the start, 1 to 16.", show_default="size over training size")
-]
-Layers = Annotated[str | None, typer.Option(help="published, down+mid, mid, or layer names.")]
-Guidance = Annotated[bool | None, typer.Option(help="The weak estimate of cond.")]
-Filter = Annotated[bool | None, typer.Option("--filter/--no-filter", help="The low-pass before dilated convolutions.")]
-StopbandStrong = Annotated[float | None, typer.Option(help="What the strong filter leaves of what it stops, 0 to 1.")]
-StopbandWeak = Annotated[float | None, typer.Option(help="The same for the weak filter.")]
-AmpGuidance = Annotated[
-    float | None, typer.Option(help="Factor on the CFG scale before --start, against blur: 2.4 for SDXL.")
-]
-FreeU = Annotated[
-    bool | None,
-    typer.Option(
-        "--freeu/--no-freeu",
-        help="FreeU with the published values, on by default; it acts on layers of 640 and 1280 channels, which the "
-        "bundled model has none of.",
-    ),
-]
-LowMemory = Annotated[bool, typer.Option("--low-memory", help="Rows in UNet calls of their own: slower, less memory.")]
-Fast = Annotated[bool, typer.Option("--fast", help="Weak twins in every second step: faster, not exact.")]
 VaeTiles = Annotated[str, typer.Option(help=", ".join(TILES) + ": decode in tiles; the picture is the same.")]
 # What is added to the model.
 Lora = Annotated[list[str], typer.Option(help="Merge this LoRA; may be given several times.", metavar="FILE[:WEIGHT]")]
@@ -198,13 +174,3 @@ def check_cfg(cfg: float | None) -> None:
     """Raise SettingsError for a CFG scale that is no number, or without measure."""
     if cfg is not None:
         in_range("cfg", cfg, 0.0, 1000.0)
-
-
-def parse_base(text: str) -> tuple[int, int] | None:
-    """(width, height) from "WIDTHxHEIGHT"; None from "". Raises SettingsError."""
-    if not text:
-        return None
-    sides = text.lower().replace("×", "x").split("x")
-    if len(sides) != 2 or not all(s.strip().isdecimal() and len(s) < 10 for s in sides):
-        raise SettingsError("base", text, "WIDTHxHEIGHT in pixels, such as 512x512")
-    return int(sides[0]), int(sides[1])

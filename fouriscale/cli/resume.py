@@ -13,8 +13,8 @@ from typing import Any
 from PIL import Image
 
 from ..errors import SettingsError
+from ..hosts.diffusers.pictures import RECORD
 from .listing import Picture, Pictures
-from .pictures import RECORD
 
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 

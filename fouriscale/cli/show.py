@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from ..planning import plan_family
 from ..settings import presets as preset_files
 from ..settings.settings import FAMILIES
 from ..unet.structure import blueprint_structure
+from .settings_options import with_settings
 
 
 def presets() -> None:
@@ -32,16 +33,17 @@ def presets() -> None:
     Console().print(table)
 
 
+@with_settings
 def plan(
     width: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")],
     height: Annotated[int, typer.Option(help="Pixels, a multiple of 8.")],
     family: Annotated[str, typer.Option(help=", ".join(FAMILIES))] = "sd15",
     preset: Annotated[str, typer.Option(help="A name from `fouriscale presets`, or Auto.")] = preset_files.AUTO,
-    base: Annotated[str, typer.Option(help="Training size as WIDTHxHEIGHT.", show_default="the family's")] = "",
+    **chosen: Any,
 ) -> None:
     """Say what would be done for a size and a model family."""
     if family not in FAMILIES:
         raise SettingsError("family", family, "one of " + ", ".join(FAMILIES))
-    values = {"preset": preset, **({"base": base} if base else {})}
-    request = Request(parse([values]), tuple(preset_files.load()), (Pass(FIRST, (width, height)),))
+    given = {name: value for name, value in chosen.items() if value is not None}
+    request = Request(parse([{"preset": preset, **given}]), tuple(preset_files.load()), (Pass(FIRST, (width, height)),))
     typer.echo(str(plan_for(blueprint_structure(family), request).passes[0].plan))

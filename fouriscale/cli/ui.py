@@ -12,7 +12,6 @@ from .. import model as bundled
 from ..errors import FouriScaleError
 from ..hosts.diffusers.sampling import Request, load, sample
 from ..unet.structure import describe
-from .demo import CFG, STEPS
 
 
 def ui(
@@ -36,7 +35,7 @@ def ui(
         raise FouriScaleError("the page needs gradio: make ui, or pip install -r requirements/ui.txt") from None
     pipe = load(model or bundled.folder(), device=device)
     family = describe(pipe.unet).family
-    steps, cfg = (50, 5.0 if family == "sdxl" else 7.5) if model else (STEPS, CFG)
+    steps, cfg = (50, 5.0 if family == "sdxl" else 7.5) if model else (bundled.STEPS, bundled.CFG)
 
     # The order of the page's call; see `fouriscale.hosts.webui.page.Maker`.
     def make(prompt: str, negative: str, width: int, height: int, *rest: Any) -> tuple[Any, float]:

@@ -10,6 +10,7 @@ import torch
 LATENT_GAIN = 2.0
 ALPHA_CHANNEL = 3
 BASE = 256
+STEPS, CFG = 25, 4.0  # how it is sampled where nobody says otherwise
 
 PROMPTS = (
     "bear", "bee", "cat", "chick", "cow", "crab", "dog", "elephant", "fish", "fox", "frog", "koala", "ladybug", "lion",

@@ -1,13 +1,8 @@
-"""FouriScale on a diffusers pipeline: Stable Diffusion 1.x, 2.x and XL, text to image."""
+"""Stable Diffusion 1.x, 2.x and XL as diffusers pipelines: loading them, and their schedulers."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +10,7 @@ import diffusers
 import torch
 
 from ...errors import FouriScaleError, SettingsError
-from ...hooks.session import Session
-from ...planning import plan
-from ...planning.plans import Plan
-from ...settings.settings import Settings
-from ...unet.compiled import refuse_compiled
-from .attention import DiffusersCalls
 
-# At twice the size, the deep residuals of a ControlNet that is dilated like the UNet agree with those at the training
-# size to a correlation of 0.78, those of a plain one to 0.60 (t = 950, a small ControlNet trained on outlines).
-HOOK_CONTROL = True
 OPTIONAL_PARTS = ("safety_checker", "feature_extractor", "image_encoder")  # not needed to make pictures
 NO_KARRAS = {"use_karras_sigmas": False}
 # name -> (class, arguments beyond the model's own scheduler config)
@@ -144,122 +130,3 @@ def set_scheduler(pipe: Any, name: str) -> None:
         raise SettingsError("scheduler", name, "one of " + ", ".join(SCHEDULERS))
     kind, extra = SCHEDULERS[name]
     pipe.scheduler = getattr(diffusers, kind).from_config(pipe.scheduler.config, **extra)
-
-
-@dataclass
-class Run:
-    """FouriScale attached to a pipeline. Pass `arguments` to the pipeline's call."""
-
-    plan: Plan
-    arguments: dict[str, Any] = field(default_factory=dict)
-
-
-@contextmanager
-def attached(
-    pipe: Any,
-    width: int,
-    height: int,
-    settings: Settings | None,
-    steps: int,
-    cfg: float,
-    on_step: Callable[[int], None] | None = None,
-    *,
-    begins: bool = True,
-    hook_control: bool = HOOK_CONTROL,
-) -> Iterator[Run]:
-    """Attach FouriScale to `pipe` for pictures of width × height pixels; nothing is left when the block ends.
-
-    settings: None leaves the pipeline plain. cfg: the guidance scale of the call; the pipeline has uncond rows above 1.
-    on_step: told the number of finished steps after each. begins: False where the call begins in the middle of a
-    trajectory, as a refiner's does; how far it is then is read from the UNet's timesteps. hook_control: dilate the
-    convolutions of a pipeline's ControlNet too. Raises what `fouriscale.plan` raises.
-    """
-    decided = plan(pipe.unet, width, height, settings or Settings())
-    # Guidance-distilled UNets are told the scale and have no uncond rows.
-    guided = cfg > 1.0 and pipe.unet.config.time_cond_proj_dim is None
-    rows = ("uncond", "cond") if guided else ("cond",)
-    run = Run(decided)
-    if settings is None and on_step is None:
-        yield run
-        return
-    sessions = [Session(pipe.unet, decided, rows, DiffusersCalls())]
-    if hook_control and settings is not None and decided.active:
-        sessions += [Session(net, control_plan(decided, net), None) for net in controlnets(pipe)]
-    # Schedulers that call the UNet once a step are counted exactly, as the authors do; else its timesteps tell.
-    counted = begins and pipe.scheduler.order == 1 and not isinstance(pipe.scheduler, diffusers.PNDMScheduler)
-
-    def finished(count: int) -> None:
-        for session in sessions:
-            session.progress = (count, steps) if counted else None
-
-    finished(0)
-    if settings is not None and decided.active and hasattr(pipe, "text_encoder_2"):
-        run.arguments.update(_size_conditioning(decided))
-
-    def after_step(_pipe: Any, call: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-        finished(call + 1)
-        if on_step is not None:  # some schedulers call the UNet more often than once a step
-            on_step((call + 1) * steps // max(len(pipe.scheduler.timesteps), 1))
-        return values
-
-    run.arguments["callback_on_step_end"] = after_step
-    with ExitStack() as opened:
-        for session in sessions:
-            opened.enter_context(session)
-            if settings is not None:
-                session.attach()
-        yield run
-        for name, session in zip(("", *("ControlNet: " for _ in sessions[1:])), sessions, strict=True):
-            found = session.verdict
-            for sentence in (found.sentence if found.prevented else None, *found.notes):
-                if sentence is not None:
-                    warnings.warn(f"FouriScale {name}{sentence}", stacklevel=3)
-
-
-def controlnets(pipe: Any) -> list[torch.nn.Module]:
-    """The ControlNets of a pipeline: none, one, or all that it joins to one."""
-    controlnet = getattr(pipe, "controlnet", None)
-    if controlnet is None:
-        return []
-    return list(getattr(controlnet, "nets", [controlnet]))
-
-
-def control_plan(decided: Plan, controlnet: torch.nn.Module) -> Plan:
-    """The plan for a ControlNet, which is a copy of the UNet's down and mid blocks: its rows have no weak rows.
-
-    Raises UnsupportedModelError where the ControlNet is compiled.
-    """
-    refuse_compiled(controlnet)
-    paths = {path for path, _ in controlnet.named_modules()}
-    refuse_compiled(controlnet, (layer.path for layer in decided.layers if layer.path in paths))
-    return _copied(decided, paths)
-
-
-def _copied(decided: Plan, paths: set[str]) -> Plan:
-    """`decided` for a copy of a part of the UNet that has the modules at `paths`."""
-    layers = tuple(layer for layer in decided.layers if layer.path in paths)
-    return dataclasses.replace(
-        decided,
-        settings=decided.settings.replace(guidance=False, amp_guidance=1.0, freeu=False, low_memory=False),
-        method=decided.method.of_part(layers),
-        shared=(),
-        attention=(),
-        freeu=None,
-        up_resnets=(),
-        stages=tuple(dataclasses.replace(stage, plan=_copied(stage.plan, paths)) for stage in decided.stages),
-        predicts=False,
-    )
-
-
-def _size_conditioning(decided: Plan) -> dict[str, Any]:
-    """SDXL is told the base size for all rows, not the real size, as in the authors' runs."""
-    width, height = decided.base
-    size = (height, width)
-    return {
-        "original_size": size,
-        "target_size": size,
-        "crops_coords_top_left": (0, 0),
-        "negative_original_size": size,
-        "negative_target_size": size,
-        "negative_crops_coords_top_left": (0, 0),
-    }

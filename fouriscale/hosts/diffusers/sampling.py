@@ -14,15 +14,15 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 
-from ...cli.errors import NotFiniteError
-from ...errors import UnsupportedModelError
+from ...errors import NotFiniteError, UnsupportedModelError
 from ...planning import plan
 from ...planning.plans import Plan
 from ...settings import infotext
 from ...settings.settings import METHODS as ENGINE_METHODS
 from ...settings.settings import Settings
 from ...vae.tiled import TiledDecoder
-from .pipeline import attached, load_pipeline
+from .on_pipeline import on_pipeline
+from .pipeline import load_pipeline
 
 METHODS = ("plain", *ENGINE_METHODS)
 TILES = ("auto", "on", "off")
@@ -174,8 +174,14 @@ def _run(
     pipe.set_progress_bar_config(disable=True)
     extra = {"eta": request.eta} if request.scheduler == "ddim" else {}
     size = (request.width, request.height)
-    begins = "denoising_start" not in more
-    with attached(pipe, *size, request.settings, request.steps, request.cfg, on_step, begins=begins) as run:
+    decided = plan(pipe.unet, *size, request.settings)
+
+    def after_step(_pipe: Any, call: int, _timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:  # some schedulers call the UNet more often than once a step
+            on_step((call + 1) * request.steps // max(len(pipe.scheduler.timesteps), 1))
+        return values
+
+    with nullcontext() if request.settings is None else on_pipeline(pipe, *size, request.settings):
         latents = pipe(
             prompts,
             negative_prompt=[request.negative] * len(prompts),
@@ -183,11 +189,11 @@ def _run(
             guidance_scale=request.cfg,
             generator=generators,
             output_type="latent",
+            callback_on_step_end=after_step,
             **extra,
             **more,
-            **run.arguments,
         ).images
-    return latents, run.plan
+    return latents, decided
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from .memory import peak_bytes
-from .modes import PARTS, REFERENCE, Subject
+from .modes import NAIVE, PARTS, Subject
 from .timing import Note, Spread, StepKind, alternate, run_ratio, silent, step_kinds
 
 PLAIN, AGAIN = "plain", "plain again"
@@ -30,7 +30,7 @@ def compare(
     note: told every finished measurement; nan seconds are a warm-up. Raises SettingsError as `Subject.plan` does.
     """
     device = subject.inputs.sample.device
-    kinds = {mode: step_kinds(subject.plan(mode), naive=mode == REFERENCE) for mode in modes}
+    kinds = {mode: step_kinds(subject.plan(mode), naive=mode == NAIVE) for mode in modes}
     actions: dict[str, Callable[[], object]] = {PLAIN: subject.plain}
     for mode in modes:
         actions |= {f"{mode} {kind.name}": subject.step(mode, kind) for kind in kinds[mode]}
@@ -52,7 +52,7 @@ def compare(
         "size": list(subject.size),
         "rounds": rounds,
         "plain_seconds": Spread.of(times[PLAIN]).to_dict(),
-        "predicted": {mode: round(subject.plan(mode).cost, 4) for mode in modes if mode != REFERENCE},
+        "predicted": {mode: round(subject.plan(mode).cost, 4) for mode in modes if mode != NAIVE},
         **ratios(kinds, times),
         "memory_bytes": peaks,
         "memory_ratio": {mode: round(peak / peaks[PLAIN], 4) for mode, peak in peaks.items() if mode != PLAIN},

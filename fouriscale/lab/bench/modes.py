@@ -17,14 +17,14 @@ from ...hosts.diffusers.attention import DiffusersCalls
 from ...methods.fouriscale import FouriScale
 from ...planning.plans import Plan
 from ...settings.settings import Settings
-from ..naive import naive
+from ..naive import patched
 from .layouts import Inputs
 from .timing import STEPS, StepKind
 
-REFERENCE = "reference"
+NAIVE = "reference"
 MODES: dict[str, dict[str, Any]] = {
     "fouriscale": {},
-    REFERENCE: {},
+    NAIVE: {},
     "low-memory": {"low_memory": True},
     "fast": {"fast": True},
     "scalecrafter": {"method": "scalecrafter"},
@@ -82,7 +82,7 @@ class Subject:
     def step(self, mode: str, kind: StepKind) -> Callable[[], torch.Tensor]:
         """One step of `kind` in `mode`; returns the rows uncond and cond (its weak estimate)."""
         plan = self.plan(mode)
-        if mode == REFERENCE:
+        if mode == NAIVE:
             return lambda: self._naive(plan, kind)
         return self._after_another(plan, kind) if kind.kept else lambda: self._ours(plan, kind)[0]
 
@@ -116,5 +116,7 @@ class Subject:
         return act
 
     def _naive(self, plan: Plan, kind: StepKind) -> torch.Tensor:
-        with torch.no_grad(), naive(self.unet, plan, plan.dilation_at((kind.step, STEPS))):
+        base, d = (plan.base[1], plan.base[0]), plan.dilation_at((kind.step, STEPS))
+        latent_h = self.inputs.sample.shape[-2]
+        with torch.no_grad(), patched(self.unet, family=plan.family, latent_h=latent_h, base_px=base, d=d):
             return self._three.call(self.unet)[[0, 2]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import diffusers
 import torch
 from PIL import Image
 
-from ...hosts.diffusers.pipeline import attached
+from ...hosts.diffusers.on_pipeline import on_pipeline
 from ...hosts.diffusers.sampling import decode
 from ...settings.settings import Settings
 from .methods import Method, first_pass
@@ -57,8 +58,9 @@ def draw(pipe: Any, job: Job, method: Method) -> Drawn:
 
 
 def _sample(pipe: Any, job: Job, settings: Settings | None) -> torch.Tensor:
-    with attached(pipe, job.width, job.height, settings, job.steps, job.cfg) as run:
-        return pipe(**_common(pipe, job), width=job.width, height=job.height, **run.arguments).images
+    size = (job.width, job.height)
+    with nullcontext() if settings is None else on_pipeline(pipe, *size, settings):
+        return pipe(**_common(pipe, job), width=job.width, height=job.height).images
 
 
 def _hires(pipe: Any, job: Job, method: Method) -> tuple[torch.Tensor, list[Image.Image] | None]:

@@ -9,7 +9,8 @@ from typing import Any
 from ...errors import SettingsError
 from ...settings.settings import Settings
 
-PLAIN, OURS, ENLARGED, REFERENCE = "plain", "fouriscale", "enlarged", "reference"
+PLAIN, OURS, ENLARGED = "plain", "fouriscale", "enlarged"
+BASE_PICTURES = "reference"  # in a folder of results: plain pictures of the training size, to compare sets with
 # name -> (width, height) in base sides
 SIZES: dict[str, tuple[float, float]] = {
     "1x": (1, 1), "2x": (2, 2), "1:2": (1, 2), "2:1": (2, 1), "4x": (4, 4), "1.25x": (1.25, 1.25), "1.5x": (1.5, 1.5),
@@ -78,7 +79,7 @@ def parse_methods(text: str) -> list[Method]:
             definition = METHODS[name.strip()]
         name = name.strip()
         method = Method(name, definition)
-        if not name or name == REFERENCE or not set(name) <= set(_NAME):
+        if not name or name == BASE_PICTURES or not set(name) <= set(_NAME):
             raise SettingsError("methods", name, "a name of letters, digits, '+', '-', '_' and '.'")
         if found.get(name, method) != method:
             raise SettingsError("methods", name, "a name that is not taken")

@@ -10,11 +10,12 @@ from typing import Any
 from PIL import Image
 from rich.table import Table
 
-from ...cli.pictures import sheet
+from ...hosts.diffusers.files import write_whole
+from ...hosts.diffusers.pictures import sheet
 from ..measure.bootstrap import Estimate
 from .methods import OURS
 from .scores import Result
-from .store import Store, write_whole
+from .store import Store
 
 # name in results.json -> (heading, what it says); in the order of the tables
 METRICS = {

@@ -11,7 +11,7 @@ from ...maths.sizes import ceil_scale
 from ..measure import bootstrap, detail, features, objects, phases, recognition, repetition
 from ..measure.bootstrap import Estimate
 from ..measure.distance import Frechet, Kernel, standardise
-from .methods import BASE_SIZE, OURS, PLAIN, REFERENCE, pixels
+from .methods import BASE_PICTURES, BASE_SIZE, OURS, PLAIN, pixels
 from .store import Record, Store
 from .true import DISTANCES, knows, true_metrics, true_patches
 
@@ -79,7 +79,7 @@ class Scores:
 
     def __init__(self, store: Store):
         self.store = store
-        self.base = store.group(REFERENCE, BASE_SIZE)
+        self.base = store.group(BASE_PICTURES, BASE_SIZE)
         self.known = bool(store.run["alpha"]) and knows(store.run["prompts"])
         self._references: dict[tuple[str, str], tuple[np.ndarray, Frechet]] = {}
         self._drawn: dict[tuple[Any, ...], tuple[float, np.ndarray]] = {}
@@ -147,7 +147,8 @@ class Scores:
         """What sets are compared to, (n, k): base-size pictures, or patches of the true drawings at full size."""
         if (kind, size) not in self._references:
             if kind == "patches" and self.known:
-                values = true_patches(*pixels(size, self.store.run["base"]), self.store.run["prompts"])
+                width, height = pixels(size, self.store.run["base"])
+                values = true_patches(width, height, self.store.run["prompts"], len(self.base))
             else:
                 values = self._features(self.base, kind)
             flat = values.reshape(-1, values.shape[-1])

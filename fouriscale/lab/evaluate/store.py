@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ...cli.files import write_whole
 from ...errors import SettingsError
+from ...hosts.diffusers.files import write_whole
 
 Key = tuple[str, str, int]
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from ... import model as bundled
-from ...cli.pictures import save_png, slug
+from ...hosts.diffusers.pictures import save_png, slug
 from ...hosts.diffusers.sampling import decode
 from ...planning import planner as planning
 from .draw import Job, draw
-from .methods import BASE_SIZE, PLAIN, REFERENCE, Method, pixels
+from .methods import BASE_PICTURES, BASE_SIZE, PLAIN, Method, pixels
 from .scores import picture_features, picture_metrics
 from .store import Record, Store
 from .true import knows
 
-REFERENCE_SEEDS = 1_000_000  # the reference set shares no seed with what it is compared to
+BASE_SEEDS = 1_000_000  # the base pictures share no seed with what they are compared with
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Batch:
 
 def runs(pipe: Any, sizes: list[str], methods: list[Method], base: int) -> list[tuple[str, Method]]:
     """(size, method) pairs, without those that a plan leaves plain. Raises what planning raises."""
-    found = [(BASE_SIZE, Method(REFERENCE, None))]
+    found = [(BASE_SIZE, Method(BASE_PICTURES, None))]
     for size in sizes:
         for method in methods:
             settings = method.settings
@@ -79,7 +79,7 @@ def batches(store: Store, pairs: list[tuple[str, Method]], samples: int, batch: 
 def work(pipe: Any, task: Task, store: Store, batch: Batch) -> None:
     """Make one batch and store it: first every file, then the lines that say so."""
     width, height = pixels(batch.size, task.base)
-    offset = task.seed + (REFERENCE_SEEDS if batch.method.name == REFERENCE else 0)
+    offset = task.seed + (BASE_SEEDS if batch.method.name == BASE_PICTURES else 0)
     prompts = [task.prompts[i % len(task.prompts)] for i in batch.indices]
     job = Job(prompts, [offset + i for i in batch.indices], width, height, task.base, task.steps, task.cfg)
     drawn = draw(pipe, job, batch.method)

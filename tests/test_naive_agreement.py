@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fouriscale as fs
-import oracle
+from fouriscale.lab import naive
 from unets import build, inputs, largest, pick, run
 
 TOLERANCE = 1e-4
@@ -64,9 +64,9 @@ def ours(family: str, case: Case, call: dict[str, Any]) -> Tensor:
     return run(unet, call, plan, progress=(case.step, 50))
 
 
-def naive(family: str, case: Case, call: dict[str, Any]) -> Tensor:
+def slow(family: str, case: Case, call: dict[str, Any]) -> Tensor:
     call = pick(call, THREE_ROWS)
-    return oracle.oracle_forward(
+    return naive.unet_rows(
         unet_of(family), call["sample"], call["timestep"], call["encoder_hidden_states"], family=family,
         latent_hw=case.size, base_px=(8 * case.base[0], 8 * case.base[1]), D=case.initial, i=case.step,
         start=case.start, stop=case.stop, added_cond_kwargs=call.get("added_cond_kwargs"),
@@ -75,7 +75,7 @@ def naive(family: str, case: Case, call: dict[str, Any]) -> Tensor:
 
 def check(family: str, case: Case) -> None:
     call = inputs(family, 2, *case.size)
-    result, expected = ours(family, case, call), naive(family, case, call)
+    result, expected = ours(family, case, call), slow(family, case, call)
     torch.testing.assert_close(result[0], expected[0], atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(result[1], expected[2], atol=TOLERANCE, rtol=0)
 
@@ -113,7 +113,7 @@ def test_the_comparison_can_tell(family: str, changes: dict[str, Any]) -> None:
     unet = unet_of(family)
     plan = fs.plan(unet, 8 * case.size[1], 8 * case.size[0], fs.Settings(**changes))
     assert plan.dilation == case.initial
-    expected = naive(family, case, call)
+    expected = slow(family, case, call)
     assert largest(run(unet, call, plan)[1] - expected[2]) > 50 * TOLERANCE
     assert largest(run(unet, call)[0] - expected[0]) > 50 * TOLERANCE
 
@@ -122,7 +122,7 @@ def test_the_comparison_can_tell(family: str, changes: dict[str, Any]) -> None:
 def test_without_guidance_the_cond_row_is_the_strong_estimate(family: str) -> None:
     case = Case((20, 22), (8, 8), None, 20, 35, 5)
     call = inputs(family, 2, *case.size)
-    expected = naive(family, case, call)[:2]
+    expected = slow(family, case, call)[:2]
     unet = unet_of(family)
     off = fs.plan(unet, 8 * case.size[1], 8 * case.size[0], fs.Settings(guidance=False, base=(64, 64)))
     on = fs.plan(unet, 8 * case.size[1], 8 * case.size[0], fs.Settings(base=(64, 64)))
@@ -137,11 +137,11 @@ def test_fewer_layers(layers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     call = inputs("sd15", 2, *case.size)
     unet = unet_of("sd15")
     plan = fs.plan(unet, 8 * case.size[1], 8 * case.size[0], fs.Settings(layers=layers))
-    everything = oracle.hooked_layers("sd15")
+    everything = naive.hooked_layers("sd15")
     chosen = {layer.name: everything[layer.name] for layer in plan.layers}
     assert 0 < len(chosen) < len(everything)
-    monkeypatch.setattr(oracle, "hooked_layers", lambda family: chosen)
-    expected = naive("sd15", case, call)
+    monkeypatch.setattr(naive, "hooked_layers", lambda family: chosen)
+    expected = slow("sd15", case, call)
     result = run(unet, call, plan)
     torch.testing.assert_close(result[0], expected[0], atol=TOLERANCE, rtol=0)
     torch.testing.assert_close(result[1], expected[2], atol=TOLERANCE, rtol=0)

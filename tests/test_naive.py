@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import oracle
+from fouriscale.lab import naive
 
 GOLDEN = Path(__file__).parent / "golden"
 CONV_FILES = {"sd15": "conv_sd_public.npz", "sdxl": "conv_xl_public.npz"}
@@ -49,12 +49,12 @@ def three_rows(data: dict[str, Tensor], family: str) -> tuple[Tensor, Tensor, di
 
 
 def test_axis_mask_known_ends() -> None:
-    strong = oracle.axis_mask(64, 2, 0.0, "strong")[32:]
+    strong = naive.axis_mask(64, 2, 0.0, "strong")[32:]
     assert (strong[:18] == 1).all()
     assert (strong[18:25] < 1).all()
     assert (strong[18:25] > 0).all()
     assert (strong[25:] == 0).all()
-    weak = oracle.axis_mask(64, 2, 0.0, "weak")[32:]
+    weak = naive.axis_mask(64, 2, 0.0, "weak")[32:]
     assert (weak[:18] == 1).all()
     assert (weak[18:] < 1).all()
     assert (weak > 0).all()
@@ -62,16 +62,16 @@ def test_axis_mask_known_ends() -> None:
 
 @pytest.mark.parametrize(("s", "strong", "weak"), [(2, 0.451, 0.632), (4, 0.178, 0.450), (1.2, 0.944, 0.910)])
 def test_mask_mean_gain(s: float, strong: float, weak: float) -> None:
-    assert oracle.mask2d(64, 64, s, 0.0, "strong").mean().item() == pytest.approx(strong, abs=5e-4)
-    assert oracle.mask2d(64, 64, s, 0.0, "weak").mean().item() == pytest.approx(weak, abs=5e-4)
+    assert naive.mask2d(64, 64, s, 0.0, "strong").mean().item() == pytest.approx(strong, abs=5e-4)
+    assert naive.mask2d(64, 64, s, 0.0, "weak").mean().item() == pytest.approx(weak, abs=5e-4)
 
 
 @pytest.mark.parametrize("N", [16, 32, 64, 128])
 @pytest.mark.parametrize("kind", ["strong", "weak"])
 def test_mask_is_identity_up_to_a_scale(N: int, kind: str) -> None:
     s = (N // 2) / (N // 2 - 2)
-    assert (oracle.axis_mask(N, s - 1e-9, 0.0, kind) == 1).all()
-    assert (oracle.axis_mask(N, s + 1e-2, 0.0, kind) < 1).any()
+    assert (naive.axis_mask(N, s - 1e-9, 0.0, kind) == 1).all()
+    assert (naive.axis_mask(N, s + 1e-2, 0.0, kind) < 1).any()
 
 
 @pytest.mark.parametrize("N", [2, 8, 16, 18, 64, 66])
@@ -79,7 +79,7 @@ def test_mask_is_identity_up_to_a_scale(N: int, kind: str) -> None:
 @pytest.mark.parametrize("v", [0.0, 0.6])
 def test_axis_mask_shape(N: int, kind: str, v: float) -> None:
     for s in (1.0, 1.5, 2.0, 4.0):
-        mask = oracle.axis_mask(N, s, v, kind)
+        mask = naive.axis_mask(N, s, v, kind)
         assert len(mask) == N
         assert torch.equal(mask, mask.flip(0))
         assert mask.min() >= v
@@ -89,10 +89,10 @@ def test_axis_mask_shape(N: int, kind: str, v: float) -> None:
 
 
 def test_odd_sizes_are_rounded_up_to_even() -> None:
-    assert oracle.padded_size(9, 15, 4.5, 7.5) == (10, 16)  # 2 * 4.5 and 2 * 7.5 truncate to the feature's own 9 and 15
-    assert oracle.padded_size(15, 9, 7.5, 7) == (16, 14)
+    assert naive.padded_size(9, 15, 4.5, 7.5) == (10, 16)  # 2 * 4.5 and 2 * 7.5 truncate to the feature's own 9 and 15
+    assert naive.padded_size(15, 9, 7.5, 7) == (16, 14)
     with pytest.raises(ValueError, match="even number of samples, not for 65"):
-        oracle.axis_mask(65, 2.0, 0.0, "strong")
+        naive.axis_mask(65, 2.0, 0.0, "strong")
 
 
 # --- the filter ------------------------------------------------------------------------------------------------------
@@ -104,18 +104,18 @@ def test_odd_sizes_are_rounded_up_to_even() -> None:
 @pytest.mark.parametrize("kind", ["strong", "weak"])
 def test_lowpass_is_the_even_part_of_the_mask(h: int, w: int, base_h: float, base_w: float, kind: str) -> None:
     x = torch.randn(2, 3, h, w, generator=torch.Generator().manual_seed(0))
-    N_h, N_w = oracle.padded_size(h, w, base_h, base_w)
-    mask = torch.fft.ifftshift(oracle.mask2d(N_h, N_w, 2.0, 0.0, kind))
+    N_h, N_w = naive.padded_size(h, w, base_h, base_w)
+    mask = torch.fft.ifftshift(naive.mask2d(N_h, N_w, 2.0, 0.0, kind))
     mirrored = mask.flip(0, 1).roll((1, 1), (0, 1))
     even = ((mask + mirrored) / 2)[:, : N_w // 2 + 1].float()
     padded = F.pad(x, (0, N_w - w, 0, N_h - h))
     expected = torch.fft.irfft2(torch.fft.rfft2(padded) * even, s=(N_h, N_w))[..., :h, :w]
-    torch.testing.assert_close(oracle.lowpass(x, base_h, base_w, 2.0, 0.0, kind), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(naive.lowpass(x, base_h, base_w, 2.0, 0.0, kind), expected, atol=1e-5, rtol=0)
 
 
 def test_lowpass_keeps_constants_and_dtype() -> None:
     x = torch.full((1, 1, 16, 16), 3.0, dtype=torch.float16)
-    y = oracle.lowpass(x, 8, 8, 2.0, 0.0, "strong")
+    y = naive.lowpass(x, 8, 8, 2.0, 0.0, "strong")
     assert y.dtype == torch.float16
     torch.testing.assert_close(y, x, atol=2e-3, rtol=0)
 
@@ -135,7 +135,7 @@ def test_lowpass_keeps_constants_and_dtype() -> None:
     ],
 )
 def test_dilation_by_step(D: int, start: int, stop: int, divisor: float, expected: list[tuple[int, ...]]) -> None:
-    dilations = [oracle.dilation_at(D, i, start, stop) for i in range(50)]
+    dilations = [naive.dilation_at(D, i, start, stop) for i in range(50)]
     pairs = [(math.ceil(d), math.ceil(max(d / divisor, 1))) for d in dilations]
     assert pairs == [pair[:2] for pair in expected for _ in range(pair[2])]
     assert all(d == 1.0 for d in dilations[stop:])
@@ -154,15 +154,15 @@ def test_dilation_by_step(D: int, start: int, stop: int, divisor: float, expecte
     ],
 )
 def test_sdxl_base(size: tuple[int, int], expected: tuple[int, int, int]) -> None:
-    assert len(oracle.BUCKETS) == 40
-    assert oracle.sdxl_base(*size) == expected
+    assert len(naive.BUCKETS) == 40
+    assert naive.sdxl_base(*size) == expected
 
 
 def test_sd_dilation() -> None:
-    assert oracle.sd_dilation(128, 128) == 2
-    assert oracle.sd_dilation(160, 160) == 3
-    assert oracle.sd_dilation(128, 256) == 4
-    assert oracle.sd_dilation(96, 96, (768, 768)) == 1
+    assert naive.sd_dilation(128, 128) == 2
+    assert naive.sd_dilation(160, 160) == 3
+    assert naive.sd_dilation(128, 256) == 4
+    assert naive.sd_dilation(96, 96, (768, 768)) == 1
 
 
 # --- convolutions ----------------------------------------------------------------------------------------------------
@@ -174,14 +174,14 @@ def test_conv_matches_golden(family: str, case: str) -> None:
     params = data[f"{case}/params"].tolist()
     if family == "sd15":
         _, _, base_h, base_w, d, stride, filtered = params
-        v = oracle.STOP_BAND[family]
+        v = naive.STOP_BAND[family]
     else:
         h, _, H_px, _, base_h, base_w, d, filtered, v = params
         stride, k = 1, H_px / h
         base_h, base_w = base_h / k, base_w / k
-    y = oracle.conv_rows(
+    y = naive.conv_rows(
         data[f"{case}/x"], data[f"{case}/weight"], data[f"{case}/bias"], stride=int(stride), d=d, base_h=base_h,
-        base_w=base_w, filtered=bool(filtered), v=v, weak_divisor=oracle.WEAK_DIVISOR[family],
+        base_w=base_w, filtered=bool(filtered), v=v, weak_divisor=naive.WEAK_DIVISOR[family],
     )  # fmt: skip
     torch.testing.assert_close(y, data[f"{case}/y"], atol=1e-5, rtol=0)
 
@@ -191,7 +191,7 @@ def test_dilated_conv_is_a_plain_conv_on_each_phase(d: int) -> None:
     generator = torch.Generator().manual_seed(d)
     x = torch.randn(3, 4, 4 * d, 6 * d, generator=generator)
     weight = torch.randn(5, 4, 3, 3, generator=generator)
-    y = oracle.conv_rows(
+    y = naive.conv_rows(
         x, weight, None, stride=1, d=d, base_h=4, base_w=6, filtered=False, v=0.0, weak_divisor=1.0
     )  # fmt: skip
     for a in range(d):
@@ -203,7 +203,7 @@ def test_dilated_conv_is_a_plain_conv_on_each_phase(d: int) -> None:
 def test_downsampler_with_d_two_is_dilated_but_not_filtered() -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight = torch.randn(3, 2, 16, 16, generator=generator), torch.randn(2, 2, 3, 3, generator=generator)
-    y = oracle.conv_rows(x, weight, None, stride=2, d=2.0, base_h=8, base_w=8, filtered=True, v=0.0, weak_divisor=1.0)
+    y = naive.conv_rows(x, weight, None, stride=2, d=2.0, base_h=8, base_w=8, filtered=True, v=0.0, weak_divisor=1.0)
     assert torch.equal(y, torch.cat([F.conv2d(row, weight, stride=2, padding=2, dilation=2) for row in x.split(1)]))
 
 
@@ -212,7 +212,7 @@ def test_downsampler_with_d_two_is_dilated_but_not_filtered() -> None:
 
 @pytest.mark.parametrize(("family", "count"), [("sd15", 34), ("sdxl", 21)])
 def test_hooked_layers_are_the_known_convolutions(family: str, count: int) -> None:
-    layers = oracle.hooked_layers(family)
+    layers = naive.hooked_layers(family)
     assert len(layers) == count
     unet = load_unet(family)
     for name in layers:
@@ -230,7 +230,7 @@ def test_unet_matches_golden(family: str, step: int) -> None:
     data = load_npz(folder / "expected.npz")
     assert UNET_STEPS[family] == case["steps"]
     sample, context, added = three_rows(data, family)
-    rows = oracle.oracle_forward(
+    rows = naive.unet_rows(
         load_unet(family), sample, 981 - 20 * step, context, family=family, latent_hw=tuple(case["latent"]),
         base_px=None, D=case["dilation"], i=step, start=case["start_step"], stop=case["stop_step"],
         added_cond_kwargs=added,
@@ -249,7 +249,7 @@ def test_unet_small_sizes(family: str, size: tuple[int, int]) -> None:
     before = {name: value.clone() for name, value in unet.state_dict().items()}
     outputs = {}
     for step in (0, 30):
-        outputs[step] = oracle.oracle_forward(
+        outputs[step] = naive.unet_rows(
             unet, sample, 500, context, family=family, latent_hw=size, base_px=(size[0] * 4, size[1] * 4), D=2,
             i=step, start=10, stop=30, added_cond_kwargs=added,
         )  # fmt: skip
