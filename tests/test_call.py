@@ -119,8 +119,11 @@ def test_coarse_start(progress: float, cells: Any, dilation: float | None, weak:
 
 
 def test_a_call_that_cannot_be_coarse_is_as_without_it() -> None:
-    made = decide(COARSE, 0.1, (256, 256), PAIR, HostSays(not_coarse="another extension computes in it"))
-    assert made == Call(0.1, COARSE.method, 4.0, weak=PAIR, host=PAIR)
+    """And says why, as long as it should have been."""
+    host = HostSays(not_coarse="another extension computes in it")
+    made, later = (decide(COARSE, progress, (256, 256), PAIR, host) for progress in (0.1, 0.3))
+    assert made == Call(0.1, COARSE.method, 4.0, weak=PAIR, host=PAIR, not_coarse="another extension computes in it")
+    assert later == Call(0.3, COARSE.method, 4.0, weak=PAIR, host=PAIR)
 
 
 def test_the_other_half_of_a_call_and_a_call_without_weak_rows() -> None:

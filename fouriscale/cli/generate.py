@@ -17,6 +17,7 @@ from ..hosts.diffusers.sampling import METHODS, TILES, Refiner, Request, load, q
 from ..lab import published_config
 from ..lab.published_config import ReferenceConfig
 from ..maths import sizes
+from ..methods import method_class
 from ..planning import planner as planning
 from ..planning.plans import Plan
 from ..settings import presets as preset_files
@@ -78,47 +79,78 @@ def generate(
     """Make pictures. Each PNG carries its settings in the form that WebUIs read."""
     named = preset_files.find(preset)
     given = given_by(config, named, width, height)
-    width, height = given.size
-    sizes.check_picture_size(width, height)
-    one_of("method", method, METHODS)
-    one_of("dtype", dtype, DTYPES)
-    one_of("vae_tiles", vae_tiles, TILES)
-    at_least("count", count, 1, MOST_PICTURES)
-    at_least("steps", steps, 1, MOST_STEPS)
-    at_least("batch_size", batch_size, 1, MOST_PICTURES)
+    check_words(method, dtype, vae_tiles)
+    check_counts(count, steps, batch_size)
     count = count or given.count
     check_seeds(seed, count)
     sampled = {"scheduler": scheduler, "eta": eta, "steps": steps or given.steps or None, "cfg": cfg}
     check_run(run_of(named, sampled))
     division = Division(batch_size or given.batch, resume, parse_shard(shard))
     prompts = read_prompts(prompt)
-    changes = given_options(chosen)
-    if method not in METHODS[:2]:
-        changes["method"] = method
+    changes = changes_of(chosen, method)
     own = named.settings if named else preset_files.AUTO_SETTINGS
-    settings = own.replace(**changes)
+    own.replace(**changes)  # refuses what is wrong before a model is loaded
     added = options.addons(lora, embedding, controlnet, control_image, control_scale, refiner, refiner_at)
     pipe, second = load_all(model, added, DTYPES[dtype], own_device(device), single_file_config)
-    if given.file:
-        settings = given.settings(describe(pipe.unet)).replace(**changes)
-    if "freeu" not in changes and method == "fouriscale":
-        settings = with_freeu(settings, pipe.unet)
-    plan = planning.plan(pipe.unet, width, height, settings)
-    if named is not None and not named.fits(plan.family):
-        raise SettingsError("preset", named.name, f"one for {plan.family}, which this model is, or Auto")
-    run = run_of(named or preset_files.choose(plan.family, width, height), sampled, plan.family)
-    set_scheduler(pipe, run["scheduler"])
+    settings = settings_for(pipe.unet, method, given, own, changes)
+    plan = planned(pipe.unet, given.size, settings, named)
+    run = sampling(pipe, plan, named, sampled)
     make_folder(out)
-    if is_first():
-        print_plan(plan, method)
+    print_plan(plan, method)
     request = Request(
-        prompt="", width=width, height=height, seed=seed, settings=None if method == "plain" else settings,
+        prompt="", width=plan.size[0], height=plan.size[1], seed=seed, settings=None if method == "plain" else settings,
         negative=negative, **run, preset=None if given.file else named.name if named else preset_files.AUTO,
-        model=Path(model).name if model else "bundled", control=added.control, refiner=second,
-        loras=tuple((path.stem, weight) for path, weight in added.loras), vae_tiles=vae_tiles,
-        embeddings=tuple(token for _, token in added.embeddings), own=None if given.file else own,
+        refiner=second, vae_tiles=vae_tiles, own=None if given.file else own, **names_of(model, added),
     )  # fmt: skip
     make_all(pipe, request, prompts, count, out, division, lambda: identity_of(model, added, single_file_config))
+
+
+def check_words(method: str, dtype: str, vae_tiles: str) -> None:
+    """Raises SettingsError for a word that is none of those known."""
+    one_of("method", method, METHODS)
+    one_of("dtype", dtype, DTYPES)
+    one_of("vae_tiles", vae_tiles, TILES)
+
+
+def check_counts(count: int | None, steps: int | None, batch_size: int | None) -> None:
+    """Raises SettingsError for a number that is too small or too large."""
+    at_least("count", count, 1, MOST_PICTURES)
+    at_least("steps", steps, 1, MOST_STEPS)
+    at_least("batch_size", batch_size, 1, MOST_PICTURES)
+
+
+def changes_of(chosen: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """What the options say beside a preset or a configuration; the method that is there by default says nothing."""
+    return given_options(chosen) | ({} if method in METHODS[:2] else {"method": method})
+
+
+def settings_for(unet: Any, method: str, given: ReferenceConfig, own: Settings, changes: dict[str, Any]) -> Settings:
+    """The settings of a run: `changes` to those of the preset (`own`), or of the configuration if there is one.
+
+    FreeU is on where the method was published with it, unless `changes` says otherwise. Raises SettingsError.
+    """
+    settings = (given.settings(describe(unet)) if given.file else own).replace(**changes)
+    if "freeu" not in changes and method != "plain" and method_class(method).published_with_freeu:
+        return with_freeu(settings, unet)
+    return settings
+
+
+def planned(unet: Any, size: sizes.Size, settings: Settings, named: Preset | None) -> Plan:
+    """The plan of a run at `size` (width, height). Raises SettingsError, also for a preset of another family."""
+    plan = planning.plan(unet, *size, settings)
+    if named is not None and not named.fits(plan.family):
+        raise SettingsError("preset", named.name, f"one for {plan.family}, which this model is, or Auto")
+    return plan
+
+
+def names_of(model: str, added: Addons) -> dict[str, Any]:
+    """What a picture's text calls the model and what is added to it."""
+    return {
+        "model": Path(model).name if model else "bundled",
+        "control": added.control,
+        "loras": tuple((path.stem, weight) for path, weight in added.loras),
+        "embeddings": tuple(token for _, token in added.embeddings),
+    }
 
 
 def make_folder(out: Path) -> None:
@@ -149,6 +181,7 @@ def given_by(config: Path | None, chosen: Preset | None, width: int | None, heig
             raise SettingsError("preset", chosen.name, "Auto beside --config, which says what presets say")
         given = published_config.read(config)
     size = given.size[0] if width is None else width, given.size[1] if height is None else height
+    sizes.check_picture_size(*size)
     return dataclasses.replace(given, size=size)
 
 
@@ -176,6 +209,13 @@ def with_freeu(settings: Settings, unet: Any) -> Settings:
     return changed if acts else settings
 
 
+def sampling(pipe: Any, plan: Plan, named: Preset | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How to sample (`run_of`); the pipeline has that scheduler then. Raises SettingsError."""
+    run = run_of(named or preset_files.choose(plan.family, *plan.size), given, plan.family)
+    set_scheduler(pipe, run["scheduler"])
+    return run
+
+
 def run_of(chosen: Preset | None, given: Mapping[str, Any], family: str = "sd15") -> dict[str, Any]:
     """How to sample: as was given, else as the preset says, else as usual for the family."""
     usual = {"scheduler": "ddim", "eta": 1.0, "steps": 50, "cfg": 5.0 if family == "sdxl" else 7.5}
@@ -192,5 +232,6 @@ def check_run(run: Mapping[str, Any]) -> None:
 
 
 def print_plan(plan: Plan, method: str) -> None:
-    """The first line of the plan."""
-    typer.echo(str(plan).splitlines()[0] if method != "plain" else f"plain, {plan.size[0]}×{plan.size[1]}")
+    """The first line of the plan, once for all processes."""
+    if is_first():
+        typer.echo(str(plan).splitlines()[0] if method != "plain" else f"plain, {plan.size[0]}×{plan.size[1]}")
