@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -265,6 +266,20 @@ def test_a_call_that_says_nothing_is_one_that_says_everything(
     plain = latents(pipe, width=width, height=height)
     assert torch.equal(bare, plain) is (dilation == 1.0)
     assert torch.equal(latents(pipe), before)
+
+
+def test_the_example_of_the_readme(pipes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is written there, with a small pipeline and a small size in the place of the published ones."""
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    pipe = pipes["sdxl"]
+    pipe.set_progress_bar_config(disable=True)
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", lambda name: pipe)
+    names: dict[str, Any] = {}
+    exec(block.replace("2048", str(LARGE)).replace('"a castle"', '"a castle", num_inference_steps=2'), names)
+    assert names["image"].size == (LARGE, LARGE)
+    assert [at for at, _ in names["session"].history] == [(0, 2), (1, 2)]
+    assert names["session"].verdict.worked
 
 
 def test_a_size_that_the_call_says_is_the_callers(pipes: dict[str, Any]) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from fouriscale.lab.measure.objects import count_objects, share_of_ones
+from fouriscale.lab.measure.objects import count_objects
 
 
 def drawn(*discs: tuple[int, int, int], side: int = 64) -> np.ndarray:
@@ -59,8 +58,3 @@ def test_faint_parts_are_background() -> None:
     bridge = drawn((16, 32, 10), (46, 32, 10))
     bridge[16:46, 30:34] = 0.6
     assert count_objects(bridge) == 1
-
-
-@pytest.mark.parametrize(("counts", "share"), [([1, 1, 1, 1], 1.0), ([0, 1, 2, 1], 0.5), ([2, 3], 0.0)])
-def test_share_of_pictures_with_one_object(counts: list[int], share: float) -> None:
-    assert share_of_ones(np.array(counts)) == share

@@ -43,7 +43,7 @@ def axis_mask(N: int, s: float, v: float, kind: str) -> Tensor:
         raise ValueError(f"the mask is defined for an even number of samples, not for {N}")
     h = N // 2
     if kind == "strong":
-        R = max(N // 8, 1)
+        R: float = max(N // 8, 1)
     elif kind == "weak":
         R = (s - 1) * N // (2 * s)  # float64 floor division in this order: the rounding belongs to the definition
     else:
@@ -166,7 +166,7 @@ def hooked_layers(family: str) -> dict[str, tuple[int, bool]]:
 class LentAttention:
     """Self-attention in which cond_weak has cond_strong's queries and keys (Sec. 3, "FouriScale guidance")."""
 
-    def __call__(self, attn: nn.Module, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
+    def __call__(self, attn: Any, hidden_states: Tensor, *args: object, **kwargs: object) -> Tensor:
         q, k, v = attn.to_q(hidden_states), attn.to_k(hidden_states), attn.to_v(hidden_states)
         q_uncond, q_strong, _ = q.chunk(3)
         k_uncond, k_strong, _ = k.chunk(3)

@@ -14,8 +14,3 @@ def count_objects(alpha: np.ndarray, threshold: float = 0.5, smallest: float = 0
     labels, found = ndimage.label(alpha > threshold, structure=np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=found + 1)[1:]
     return int((areas >= smallest * alpha.size).sum())
-
-
-def share_of_ones(counts: np.ndarray) -> float:
-    """Fraction of pictures with exactly one object."""
-    return float((np.asarray(counts) == 1).mean())
