@@ -73,6 +73,9 @@ def bind_buttons(host: Any, controls: Sequence[Any], widgets: Widgets, names: Ca
             return answer(str(error))
         return answer(f"deleted {place.name}{place.loss() if place.others else ''}", AUTO)
 
+    def size_of(chosen: str) -> Any:
+        return _size_of(host, chosen)
+
     asked = gr.State("")
     outputs = [preset, widgets.message, widgets.replace, asked]
     widgets.delete.click(delete_preset, inputs=[preset], outputs=outputs, show_progress="hidden")
@@ -81,9 +84,7 @@ def bind_buttons(host: Any, controls: Sequence[Any], widgets: Widgets, names: Ca
         widgets.save.click(save_preset, inputs=inputs, outputs=outputs, show_progress="hidden")
         widgets.replace.click(replace_preset, inputs=[asked, *inputs], outputs=outputs, show_progress="hidden")
         sizes = [*host.size_inputs, widgets.size_note]
-        widgets.use_size.click(
-            lambda chosen: _size_of(host, chosen), inputs=[preset], outputs=sizes, show_progress="hidden"
-        )
+        widgets.use_size.click(size_of, inputs=[preset], outputs=sizes, show_progress="hidden")
 
 
 def _size_of(host: Any, chosen: str) -> Any:
