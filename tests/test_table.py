@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fouriscale.methods import method_class
+from fouriscale import Settings, plan_family
 from fouriscale.settings.fields import METHODS
 from fouriscale.settings.settings import ARGUMENTS, SETTINGS_FIELDS
 
@@ -153,11 +153,26 @@ def test_panel_documents_and_translations(wider: Callable[[str], Any]) -> None:
     assert '"Sharpness (-1: by model)"' in wider("tools.localization_template").template()
 
 
+OTHER = {
+    "start": 0.1, "stop": 0.9, "dilation": 3.0, "layers": "mid", "guidance": False, "filter": False,
+    "stopband_strong": 0.3, "stopband_weak": 0.3, "amp_guidance": 2.4, "low_memory": True, "fast": True,
+    "rounding": "exact",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_fields_concern_what_the_methods_say(method: str) -> None:
-    everybodys = {field.name for field in SETTINGS_FIELDS if not field.methods}
-    named = {field.name for field in SETTINGS_FIELDS if field.methods and method in field.methods}
-    assert named == method_class(method).concerns - everybodys
+def test_fields_that_do_not_concern_a_method_change_no_run_of_it(method: str) -> None:
+    limited = {field.name: field for field in SETTINGS_FIELDS if field.methods}
+    assert limited.keys() == OTHER.keys()
+    without = {name: value for name, value in OTHER.items() if not limited[name].concerns(None, method)}
+    assert len(without) == {"fouriscale": 0, "scalecrafter": 7, "attn-entropy": 12}[method]
+
+    def decided(**values: Any) -> Any:
+        made = plan_family("sd15", 1024, 1024, Settings(method=method, **values))
+        frame = dataclasses.replace(made.method.frame, rounding="up", dilation=2.0)  # what nothing asks for
+        return dataclasses.replace(made.method, frame=frame), made.cost
+
+    assert decided(**without) == decided()
 
 
 def test_positions_are_a_row_and_names_are_told_once() -> None:

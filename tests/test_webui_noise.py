@@ -88,7 +88,7 @@ def test_a_run_is_given_the_hosts_schedule(monkeypatch: pytest.MonkeyPatch, is_f
         owner.predictor = SimpleNamespace(sigmas=SIGMAS, prediction_type="v_prediction")
     else:
         host.main_model.alphas_cumprod, host.main_model.parameterization = ALPHAS, "v"
-    host.request({"coarse": 0.7})
+    host.request({"coarse": 0.7}, size=(16, 16))
     assert host.errors == []
     told, last = given[0], given[-1]
     assert told is None

@@ -54,12 +54,7 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
             scale = gr.Slider(1, 20, value=cfg, step=0.5, label="CFG scale", elem_id="page_cfg")
             seed = gr.Number(0, label="Seed", precision=0, elem_id="page_seed")
         host = PanelHost(
-            accordion=SwitchAccordion,
-            model=lambda: model,
-            environment=environment,
-            user_folder=lambda: user_folder,
-            size_inputs=(width, height),
-            enabled=True,
+            SwitchAccordion, lambda: model, environment, lambda: user_folder, size_inputs=(width, height), enabled=True
         )
         panel = build("page", host)
         button = gr.Button("Generate", variant="primary", elem_id="page_generate")
