@@ -13,6 +13,7 @@ from ..hosts.diffusers.sampling import METHODS
 from ..lab import published_config
 from ..lab.published_config import ReferenceConfig
 from ..maths.sizes import Size, check_picture_size
+from ..methods import method_class
 from ..planning import plan
 from ..planning.plans import Plan
 from ..settings import presets as preset_files
@@ -75,7 +76,7 @@ class Choice:
         """For a model. Raises SettingsError for a preset of another family, and what planning raises."""
         basis = self.config.settings(describe(unet)) if self.config.file else self._basis
         settings = basis.replace(**self.changes)
-        if "freeu" not in self.changes and self.method == "fouriscale":
+        if "freeu" not in self.changes and method_class(settings.method).published_with_freeu:
             settings = with_freeu(settings, unet)
         made = plan(unet, *self.size, settings)
         if self.preset is not None and not self.preset.fits(made.family):
