@@ -25,6 +25,7 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 .venv/torch.stamp:
 	$(PYTHON) -m venv .venv

@@ -1,5 +1,5 @@
 @echo off
-rem The Windows twin of the Makefile: "make demo", "make ui" and "make test".
+rem What the Makefile is elsewhere, for Windows: "make demo", "make ui" and "make test".
 if not exist .venv\Scripts\python.exe py -3 -m venv .venv || exit /b 1
 set PIP=.venv\Scripts\python -m pip install --quiet --disable-pip-version-check
 if "%TORCH_INDEX%"=="" set TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -22,4 +22,6 @@ for %%G in (gradio3 gradio4) do %PIP% --no-warn-conflicts --upgrade --target .ve
 .venv\Scripts\ruff check . || exit /b 1
 .venv\Scripts\ruff format --check . || exit /b 1
 .venv\Scripts\mypy || exit /b 1
+set PYTHONUTF8=1
+.venv\Scripts\lint-imports --no-cache || exit /b 1
 .venv\Scripts\python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup

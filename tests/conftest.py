@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -35,3 +36,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped)
     for reason, count in reasons.items():
         terminalreporter.write_line(f"left out: {count} test{'s'[: count != 1]}: {reason}")
+
+
+class SavedModels(dict[str, Path]):
+    """The folder of each family's tiny pipeline, written when it is first asked for."""
+
+    def __init__(self, root: Path):
+        super().__init__()
+        self._root = root
+
+    def __missing__(self, family: str) -> Path:
+        import tiny_pipelines  # takes seconds, which most tests need not wait for
+
+        return self.setdefault(family, tiny_pipelines.save(family, self._root / family))
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> SavedModels:
+    """Tiny pipelines on disk, for reading only: whoever changes one copies it first."""
+    return SavedModels(tmp_path_factory.mktemp("models"))

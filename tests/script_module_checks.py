@@ -5,7 +5,6 @@ Nothing here may need diffusers: it cannot be imported beside the packages that 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +17,14 @@ pytest.importorskip("gradio")
 import gradio as gr
 
 from fouriscale import Settings
-from fouriscale.hosts.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse, resolve
+from fouriscale.hosts.webui.args import DEFAULTS, FIELDS, parse, resolve
 from fouriscale.hosts.webui.infotext import LABELS
 from fouriscale.hosts.webui.page import build_page
 from fouriscale.hosts.webui.panel import PanelHost, build
 from fouriscale.hosts.webui.user_presets import load_all, save
+from fouriscale.settings.fields import LAYER_SETS, PASSES
 from fouriscale.settings.presets import load
-from fouriscale.settings.settings import LAYER_SETS
+from fouriscale.settings.settings import BY_NAME
 from page_server import Skeleton
 from webui_standin import EVENTS, Host
 
@@ -107,6 +107,17 @@ def test_controls_are_the_arguments(host: Host) -> None:
         assert len(set(labels)) == len(labels)  # the hosts remember values by label
 
 
+def test_what_the_method_has_no_use_for_is_greyed_out(host: Host) -> None:
+    """In its own tab alone; a panel begins with all of them."""
+    blocks, _, controls, _ = page(host)
+    dependent = [name for name in FIELDS if BY_NAME[name].methods]
+    for index, tab in enumerate(TABS):
+        usable = function(blocks, "usable", index)
+        for method, able in (("fouriscale", len(dependent)), ("scalecrafter", 5), ("attn-entropy", 0)):
+            assert sum(changes(update)["interactive"] for update in usable(method)) == able
+        assert all(control.interactive is not False for control in controls[tab])
+
+
 def test_values_are_among_the_choices(host: Host) -> None:
     """Else the host refuses the whole request."""
     _, _, controls, _ = page(host)
@@ -122,9 +133,15 @@ def test_values_are_among_the_choices(host: Host) -> None:
         assert by_name[name].value in choices(name)
     assert by_name["preset"].allow_custom_value is True  # pasted from a picture of someone else
     assert by_name["layers"].allow_custom_value is True
-    for name, (low, high) in RANGES.items():
-        slider = by_name[name]
+    sliders = {name: by_name[name] for name in FIELDS if BY_NAME[name].kind == "number"}
+    for name, slider in sliders.items():
+        low, high = BY_NAME[name].argument_range or (1, 0)
         assert low <= slider.minimum <= slider.value <= slider.maximum <= high
+    # pinned, as the hosts keep them in ui-config.json
+    assert {name: (s.minimum, s.maximum, s.step) for name, s in sliders.items()} == {
+        "start": (0, 1, 0.05), "stop": (0, 1, 0.05), "dilation": (0, 8, 0.25), "stopband_strong": (-1, 1, 0.05),
+        "stopband_weak": (-1, 1, 0.05), "amp_guidance": (1, 4, 0.1), "coarse": (-1, 1, 0.05),
+    }  # fmt: skip
 
 
 def test_building_again_and_again(host: Host) -> None:
@@ -407,7 +424,7 @@ def test_the_page_refuses_bad_numbers(host: Host, tmp_path: Path) -> None:
     blocks = build_page(Skeleton(), make, tmp_path, 512, "hamburger", 4, 7.0)
     generate = function(blocks, "generate")
     fine: list[Any] = ["words", "", 1024, 1024.0, 4, 7.5, None]
-    arguments = [True, *dataclasses.astuple(DEFAULTS)[1:]]
+    arguments = [True, *DEFAULTS.values[1:]]
     pictures, line = generate(*fine, *arguments)
     assert (len(pictures), line) == (2, "plain: 0.5 s, FouriScale: 0.5 s")
     assert [values[2:7] for values in made] == [(1024, 1024, 4, 7.5, 0)] * 2

@@ -12,7 +12,7 @@ from PIL import Image
 from fouriscale import Plan, Settings
 from fouriscale.hosts.diffusers.pictures import RECORD
 from fouriscale.hosts.diffusers.sampling import load
-from fouriscale.hosts.webui.args import ScriptArgs, parse, resolve
+from fouriscale.hosts.webui.args import DEFAULTS, parse, resolve
 from fouriscale.hosts.webui.infotext import paste_functions
 from fouriscale.planning import plan
 from fouriscale.settings.infotext import from_fields
@@ -22,7 +22,8 @@ from webui_standin import parse_infotext
 
 def same(made: Plan) -> Plan:
     """What a run does: values that were left open as what they came to, without what changes no picture."""
-    came_to = {"start": made.start, "stop": made.stop, "rounding": made.rounding, "low_memory": False}
+    came_to = {"start": made.start, "stop": made.stop, "rounding": made.method.frame.rounding, "low_memory": False}
+    came_to["coarse"] = made.settings.coarse or 0.0
     return dataclasses.replace(made, settings=made.settings.replace(**came_to))
 
 
@@ -52,8 +53,8 @@ def test_pasting_a_picture_of_the_command(
     assert made.active
 
     pairs = parse_infotext(text)
-    controls = ScriptArgs(**{name: read(pairs) for name, read in paste_functions().items()})
+    controls = DEFAULTS.replace(**{name: read(pairs) for name, read in paste_functions().items()})
     assert (controls.enabled, controls.preset) == (True, preset)
-    restored, _ = resolve(parse(dataclasses.astuple(controls)), "sd15", *size)
+    restored, _ = resolve(parse(controls.values), "sd15", *size)
     assert same(plan(unet, *size, restored)) == same(made)
     assert same(plan(unet, *size, from_fields(pairs, "sd15", size))) == same(made)

@@ -44,11 +44,11 @@ def new_controlnet(unet: Any, seed: int = 0) -> ControlNetModel:
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
     found = {}
     for family in FAMILIES:
-        found[family] = tiny_pipelines.save(family, root / family)
+        found[family] = tiny_models[family]
         found[family + " control"] = root / (family + "-control")
         new_controlnet(load_pipeline(found[family]).unet).save_pretrained(found[family + " control"])
     return found

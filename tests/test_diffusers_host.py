@@ -35,9 +35,8 @@ CALLS = {"heun": 5, "pndm": 4}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("models")
-    return {family: tiny_pipelines.save(family, root / family) for family in FAMILIES}
+def folders(tiny_models: dict[str, Path]) -> dict[str, Path]:
+    return {family: tiny_models[family] for family in FAMILIES}
 
 
 @pytest.fixture(scope="module")

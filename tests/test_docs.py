@@ -6,7 +6,6 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -16,13 +15,10 @@ import typer
 
 from fouriscale import Settings, plan_family
 from fouriscale.cli.app import app
-from fouriscale.hosts.webui.args import DEFAULTS, FIELDS
-from fouriscale.hosts.webui.axes import PREFIX, add_axes
-from fouriscale.hosts.webui.infotext import LABELS
+from fouriscale.hosts.webui.args import FIELDS
 from fouriscale.maths.sizes import px
 from fouriscale.settings.presets import AUTO_SETTINGS, choose
-from tools import doc_figures
-from tools.localization_template import texts
+from tools import doc_figures, doc_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -34,6 +30,7 @@ TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path 
 # Options of other programs that the pages may name.
 FOREIGN = {
     "--api",
+    "--from",
     "--api-auth",
     "--gradio-auth",
     "--nowebui",
@@ -165,36 +162,29 @@ def table(text: str, first: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in body]
 
 
+def test_tables_of_arguments_are_written_from_the_table() -> None:
+    pages = doc_tables.pages()
+    assert sorted(path.name for path in pages) == ["api.md", "controls.md"]
+    for path, wanted in pages.items():
+        assert path.read_text(encoding="utf-8") == wanted, "run python -m tools.doc_tables"
+
+
 def test_api_page_has_every_argument_in_order() -> None:
     rows = table(TEXTS["docs/api.md"], "#")
     assert [(int(row[0]), row[1]) for row in rows] == [(i, f"`{field}`") for i, field in enumerate(FIELDS)]
-    for row, field in zip(rows, FIELDS, strict=True):
-        default = getattr(DEFAULTS, field)
-        shown = {True: "true", False: "false"}[default] if isinstance(default, bool) else default
-        shown = f'"{shown}"' if isinstance(default, str) else f"{shown:g}" if isinstance(default, float) else shown
-        assert row[2].startswith(f"`{shown}`"), field
+    defaults = {row[1].strip("`"): row[2] for row in rows}
+    assert [defaults[name] for name in ("preset", "guidance", "start", "stopband_weak", "base")] == [
+        '`"Auto"`', "`true`", "`0.2`", "`-1`", '`""`'
+    ]  # fmt: skip
 
 
 def test_controls_page_is_the_panel() -> None:
     rows = table(TEXTS["docs/controls.md"], "control")
     assert sorted(row[1] for row in rows) == sorted(f"`{field}`" for field in FIELDS)
-    options: list[Any] = []
-    host = SimpleNamespace(
-        axis_options=options, AxisOption=lambda label, *_, **__: SimpleNamespace(label=label, set=_[1])
-    )
-    add_axes(host, list)
-    by_field = {}
-    for option in options:
-        p = SimpleNamespace()
-        option.set(p, "x", [])
-        ((field, _),) = next(iter(vars(p).values())).items()
-        by_field[field] = option.label.removeprefix(PREFIX)
-    panel = texts((ROOT / "fouriscale" / "webui" / "panel.py").read_text(encoding="utf-8"))
-    for control, api, _, axis, infotext in rows:
-        field = api.strip("`")
-        assert axis == by_field.get(field, "–"), field
-        assert infotext == (f"`{LABELS[field]}`" if field in LABELS else "–"), field
-        assert field == "enabled" or control in panel, control
+    by_name = {row[1].strip("`"): row for row in rows}
+    assert by_name["low_memory"][2:] == ["off", "Low memory", "–"]
+    assert by_name["size_conditioning"][2:] == ["on", "–", "`FouriScale size conditioning`"]
+    assert by_name["stopband_weak"][2:] == ["−1", "Weak stop-band", "`FouriScale weak stop-band`"]
 
 
 def test_choosing_page_has_the_plans_figures() -> None:
@@ -241,8 +231,8 @@ def test_figure_of_layers(family: str, convs: int, hooked: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("settings", "working"),
     [
-        (Settings(), [["uncond", "cond", "twin"]]),
-        (Settings(low_memory=True), [["cond", "twin"], ["uncond"]]),
+        (Settings(), [["uncond", "cond", "weak"]]),
+        (Settings(low_memory=True), [["cond", "weak"], ["uncond"]]),
         (Settings(guidance=False), [["uncond", "cond"]]),
         (Settings(method="scalecrafter"), [["uncond", "cond"]]),
     ],
@@ -256,4 +246,4 @@ def test_figure_of_rows(settings: Settings, working: list[list[str]]) -> None:
 
 def test_figure_of_rows_in_fast_mode() -> None:
     steps = doc_figures.steps_rows(plan_family("sd15", 1024, 1024, Settings(fast=True)))
-    assert [i for i, calls in enumerate(steps) if calls == [["uncond", "cond", "twin"]]] == list(range(0, 29, 2))
+    assert [i for i, calls in enumerate(steps) if calls == [["uncond", "cond", "weak"]]] == list(range(0, 29, 2))

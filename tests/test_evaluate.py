@@ -31,8 +31,8 @@ TINY = (
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pipelines.save("sd15", tmp_path_factory.mktemp("models") / "sd15")
+def model(tiny_models: dict[str, Path]) -> Path:
+    return tiny_models["sd15"]
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def models(tmp_path_factory: pytest.TempPathFactory, tiny_models: dict[str, Path]) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("models")
-    found = {family: tiny_pipelines.save(family, root / family) for family in tiny_pipelines.FAMILIES}
+    found = {family: tiny_models[family] for family in tiny_pipelines.FAMILIES}
     found["refiner"] = save_refiner(root / "refiner")
     return found
 

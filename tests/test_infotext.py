@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,22 +44,21 @@ def valid_settings(draw: st.DrawFn) -> Settings:
         base=draw(st.none() | st.tuples(sides, sides)), dilation=draw(st.none() | st.floats(1.0, 16.0)),
         layers=draw(st.sampled_from(LAYER_SETS) | lists), guidance=draw(st.booleans()), filter=draw(st.booleans()),
         stopband_strong=draw(shares), stopband_weak=draw(shares), amp_guidance=draw(st.floats(1.0, 10.0)),
-        freeu=draw(st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4)), method=draw(st.sampled_from(METHODS)),
-        fast=draw(st.booleans()), rounding=draw(st.sampled_from(ROUNDINGS)),
+        freeu=draw(st.booleans() | st.tuples(*[st.floats(0.0, 4.0)] * 4)), method=draw(st.sampled_from(list(METHODS))),
+        fast=draw(st.booleans()), rounding=draw(st.sampled_from(ROUNDINGS)), coarse=draw(shares),
     )  # fmt: skip
 
 
 def written(settings: Settings, preset: str = CUSTOM, own: Settings | None = None) -> dict[str, Any]:
     """The pairs of a run whose window came to 0.2 and 0.6 where the settings leave it open."""
-    plan = SimpleNamespace(settings=settings, start=0.2, stop=0.6)
-    return to_fields(plan, preset, own)  # type: ignore[arg-type]
+    return to_fields(settings, preset, own, (0.2, 0.6))
 
 
 def in_effect(settings: Settings) -> Settings:
     """With what a text says of the window, and without what it does not say."""
     stop = 0.6 if settings.stop is None else settings.stop
     start = min(0.2 if settings.start is None else settings.start, stop)
-    return settings.replace(start=start, stop=stop, low_memory=False)
+    return settings.replace(start=start, stop=stop, low_memory=False, coarse=settings.coarse or 0.0)
 
 
 @given(valid_settings())
@@ -89,7 +87,7 @@ def test_a_preset_is_named_where_its_name_says_all(settings: Settings, preset: s
     if fields.get("FouriScale preset", AUTO) == CUSTOM:
         assert from_fields(fields) == in_effect(settings)
     else:
-        assert from_fields(fields) == settings.replace(low_memory=False)
+        assert from_fields(fields) == settings.replace(low_memory=False, coarse=settings.coarse or 0.0)
         assert [getattr(settings, n) for n in ("start", "stop", "rounding")] == [own.start, own.stop, own.rounding]
 
 
@@ -139,14 +137,15 @@ OLD = [
 
 @pytest.mark.parametrize(("text", "settings"), OLD, ids=range(len(OLD)))
 def test_old_pictures_keep_their_meaning(text: str, settings: Settings) -> None:
-    assert from_fields(parsed(text)) == settings
+    assert from_fields(parsed(text)) == settings.replace(coarse=0.0)  # there was none in those days
 
 
 def test_auto_means_the_preset_for_the_size() -> None:
     fields = {"FouriScale": "True", "FouriScale guidance": "False"}
-    assert from_fields(fields) == AUTO_SETTINGS.replace(guidance=False)
-    assert from_fields(fields, "sd15", (1024, 1024)) == Settings(start=0.2, stop=0.6, guidance=False)
-    assert from_fields(fields, "sd15", (1024, 1000)) == AUTO_SETTINGS.replace(guidance=False)
+    by_family = AUTO_SETTINGS.replace(guidance=False, coarse=0.0)
+    assert from_fields(fields) == by_family
+    assert from_fields(fields, "sd15", (1024, 1024)) == Settings(start=0.2, stop=0.6, guidance=False, coarse=0.0)
+    assert from_fields(fields, "sd15", (1024, 1000)) == by_family
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,6 @@ def test_auto_with_and_without_the_preset_for_the_size_is_one_plan(family: str, 
     pasted = plan_of(from_fields({"FouriScale": "True"}, family, size), family, size)
     own = plan_of(AUTO_SETTINGS, family, size)
     assert dataclasses.replace(pasted, settings=own.settings) == own
-    assert pasted.rounding == own.rounding
 
 
 @pytest.mark.parametrize("base", [(512, 768), (64, 4096)])
@@ -217,7 +215,7 @@ def test_foreign_fields_are_ignored_and_forms_are_forgiven() -> None:
         "Steps": "20", "FouriScale": "True", "FouriScale preset": "Auto", "FouriScale colour": "blue", "start": "0.9",
         "FouriScale guidance": " false ", "FouriScale base": "512 × 768", "FouriScale stop": " 0.50 ",
     }  # fmt: skip
-    assert from_fields(fields) == AUTO_SETTINGS.replace(guidance=False, base=(512, 768), stop=0.5)
+    assert from_fields(fields) == AUTO_SETTINGS.replace(guidance=False, base=(512, 768), stop=0.5, coarse=0.0)
     assert from_fields({}) == AUTO_SETTINGS
 
 
@@ -249,6 +247,8 @@ def test_foreign_fields_are_ignored_and_forms_are_forgiven() -> None:
         ("method", "fourier", "method"),
         ("fast", "very", "fast"),
         ("rounding", "sideways", "rounding"),
+        ("coarse", "late", "coarse"),
+        ("coarse", "1.5", "coarse"),
         ("FreeU", "maybe", "freeu: b1, b2, s1, s2"),
     ],
 )

@@ -5,6 +5,7 @@ Needs the two gradio folders that `make test` prepares, and Chromium; on CI both
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import hosts_gradio
+from tools.browser import until
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -92,18 +94,31 @@ def test_a_late_answer_does_not_stay(page) -> None:
     _set(page, "width", 1024)
     _set(page, "height", 1024)
     _headline(page, "SD 1.5 1024×1024")
-    page.wait_for_timeout(1000)
     held: list = []
-    page.route("**/predict*", lambda route: route.fallback() if held else held.append(route))
+    events: list = []
+    page.on("request", lambda request: events.append(("asked", request)))
+    page.on("requestfinished", lambda request: events.append(("answered", request)))
+
+    def hold(route) -> None:
+        if held or 2048 not in json.loads(route.request.post_data)["data"]:
+            route.fallback()
+        else:
+            held.append(route)
+
+    def asked_again() -> bool:
+        """Whether something that was asked after the late answer has been answered."""
+        late = events.index(("answered", held[0].request)) if ("answered", held[0].request) in events else len(events)
+        asked = [request for what, request in events[late:] if what == "asked" and "/predict" in request.url]
+        return any(("answered", request) in events for request in asked)
+
+    page.route("**/predict*", hold)
     _set(page, "width", 2048)
-    page.wait_for_timeout(500)
-    assert len(held) == 1
+    until(page, lambda: held)
     _set(page, "height", 1536)
     _headline(page, "SD 1.5 2048×1536: dilation 4")
     page.unroute("**/predict*")
-    with page.expect_response("**/predict*"):
-        held[0].continue_(post_data=held[0].request.post_data.replace("1536", "1024"))
-    page.wait_for_timeout(1500)
+    held[0].continue_()
+    until(page, asked_again)
     _headline(page, "SD 1.5 2048×1536: dilation 4")
 
 

@@ -56,9 +56,12 @@ def test_reference_is_the_authors_runs_with_their_freeu() -> None:
     assert reference.settings == Settings(freeu=True)
     for name, family, size, _, dilation, start, stop, _, steps in RUNS:
         decided = plan_family(family, *size, reference.settings)
-        assert (decided.dilation, decided.start, decided.stop, decided.steps(50)) == (dilation, start, stop, steps), (
-            name
-        )
+        assert (decided.dilation, decided.start, decided.stop, decided.method.steps(50)) == (
+            dilation,
+            start,
+            stop,
+            steps,
+        ), name
 
 
 # ratio of the sides to the base -> what Auto does: dilation at the start, None for nothing
@@ -70,10 +73,13 @@ def test_auto_dilates_by_the_very_ratio_between_one_and_two(side: int, dilation:
     assert decided.active is (dilation is not None)
     if dilation is not None:
         assert decided.dilation == dilation
-        treatment = decided.treatment(decided.layers[0], False, dilation, (side // 32, side // 32), 1)
+        treatment = decided.method.treatment(decided.layers[0], False, dilation, (side // 32, side // 32), 1)
         assert (treatment.dilation, treatment.stretch) == (1, pytest.approx(1 / dilation))
     for exact in (1024, 1280, 2048):  # from twice the base on, what the authors do
-        assert plan_family("sd15", exact, exact, AUTO_SETTINGS).steps() == plan_family("sd15", exact, exact).steps()
+        assert (
+            plan_family("sd15", exact, exact, AUTO_SETTINGS).method.steps()
+            == plan_family("sd15", exact, exact).method.steps()
+        )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +96,7 @@ def test_run(
     assert preset.settings == Settings(start=start, stop=stop)
     decided = plan_family(family, *size, preset.settings)
     assert (decided.base, decided.dilation, decided.start, decided.stop) == (base, dilation, start, stop)
-    assert decided.steps(50) == steps
+    assert decided.method.steps(50) == steps
     # Nothing else than the family's own defaults, so that "Auto" makes the same picture.
     by_default = plan_family(family, *size)
     assert (by_default.start, by_default.stop, by_default.dilation) == (start, stop, dilation)

@@ -16,9 +16,10 @@ from fastapi.testclient import TestClient
 
 from fouriscale import __version__, plan_family
 from fouriscale.hosts.webui.api import ROOT, credentials_of, schema_of_arguments
-from fouriscale.hosts.webui.args import DEFAULTS, FIELDS, PASSES, RANGES, parse
+from fouriscale.hosts.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, parse
 from fouriscale.hosts.webui.deciding import Page
 from fouriscale.hosts.webui.describe import FAMILY_NAMES, headline
+from fouriscale.settings.fields import PASSES, ROUNDINGS
 from fouriscale.settings.presets import AUTO_SETTINGS, load
 from webui_standin import Host, Processing
 
@@ -64,8 +65,15 @@ def test_schema(client: TestClient) -> None:
     assert [a["position"] for a in arguments] == list(range(len(FIELDS)))
     assert [a["default"] for a in arguments] == [getattr(DEFAULTS, name) for name in FIELDS]
     assert [a["type"] for a in arguments] == [type(getattr(DEFAULTS, name)).__name__ for name in FIELDS]
-    assert {a["name"]: (a["minimum"], a["maximum"]) for a in arguments if "minimum" in a} == RANGES
-    assert arguments[2]["choices"] == list(PASSES)
+    assert {a["name"]: (a["minimum"], a["maximum"]) for a in arguments if "minimum" in a} == {
+        "start": (0, 1), "stop": (0, 1), "dilation": (0, 16), "stopband_strong": (-1, 1), "stopband_weak": (-1, 1),
+        "amp_guidance": (1, 10), "coarse": (-1, 1),
+    }  # fmt: skip
+    assert {a["name"]: a["choices"] for a in arguments if "choices" in a} == {
+        "passes": list(PASSES), "method": ["fouriscale", "scalecrafter", "attn-entropy"], "rounding": list(ROUNDINGS),
+        "layers": ["published", "down+mid", "mid", "or comma-separated names, * allowed"],
+    }  # fmt: skip
+    assert tuple(a["name"] for a in arguments if "used" in a) == CUSTOM_FIELDS
     assert parse([a["default"] for a in arguments]).args == DEFAULTS
     example = schema["example"]["alwayson_scripts"][schema["title"]]["args"]
     assert parse(example).args.enabled is True
@@ -142,7 +150,7 @@ def test_status(host: Host, client: TestClient) -> None:
     status = client.get(ROOT + "/status").json()
     assert status["hooks"] == 0
     assert status["running"] == []
-    run = {"job", "preset", "unet_calls", "rows", "dilation_by_step"}
+    run = {"job", "preset", "unet_calls", "calls", "rows", "dilation_by_step"}
     assert set(status["last"]) == set(plan_family("sdxl", 256, 128).to_dict()) | run
     assert (status["last"]["size"], status["last"]["unet_calls"]) == ([256, 128], 2)
     host.request(True, "no such preset")

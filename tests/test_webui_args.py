@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 from random import Random
 from typing import Any
@@ -17,17 +16,14 @@ from fouriscale.hosts.webui.args import (
     CUSTOM_FIELDS,
     DEFAULTS,
     FIELDS,
-    PASSES,
-    RANGES,
     Parsed,
-    ScriptArgs,
     parse,
-    parse_base,
     resolve,
     wants,
 )
+from fouriscale.settings.fields import PASSES
 from fouriscale.settings.presets import AUTO_SETTINGS, Preset, load
-from fouriscale.settings.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
+from fouriscale.settings.settings import BY_NAME, FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
 
 # Pinned: API users send these by position. New ones go to the end.
 POSITIONS = [
@@ -35,14 +31,19 @@ POSITIONS = [
     ("filter", True), ("size_conditioning", True), ("start", 0.2), ("stop", 0.6), ("dilation", 0.0), ("base", ""),
     ("stopband_strong", -1.0), ("stopband_weak", -1.0), ("amp_guidance", 1.0), ("freeu", False),
     ("method", "fouriscale"), ("low_memory", False), ("fast", False), ("rounding", "auto"),
+    ("coarse", -1.0),
 ]  # fmt: skip
+RANGES = {
+    "start": (0.0, 1.0), "stop": (0.0, 1.0), "dilation": (0.0, 16.0), "stopband_strong": (-1.0, 1.0),
+    "stopband_weak": (-1.0, 1.0), "amp_guidance": (1.0, 10.0), "coarse": (-1.0, 1.0),
+}  # fmt: skip
 PRESETS = load()
 
 
 def test_positions_and_defaults() -> None:
-    assert [(f.name, f.default) for f in dataclasses.fields(ScriptArgs)] == POSITIONS
-    assert list(FIELDS) == [name for name, _ in POSITIONS]
-    assert [type(f.default) for f in dataclasses.fields(ScriptArgs)] == [type(value) for _, value in POSITIONS]
+    assert [(name, getattr(DEFAULTS, name)) for name in FIELDS] == POSITIONS
+    assert [type(value) for value in DEFAULTS.values] == [type(value) for _, value in POSITIONS]
+    assert {name: BY_NAME[name].argument_range for name in FIELDS if BY_NAME[name].argument_range} == RANGES
     assert CUSTOM_FIELDS == ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak", "rounding")
     assert parse([]) == Parsed(DEFAULTS)
     assert parse([value for _, value in POSITIONS]) == Parsed(DEFAULTS)
@@ -52,13 +53,13 @@ def test_by_position() -> None:
     parsed = parse(
         [
             1, " SDXL 2048x2048 ", "hires PASS", "mid", "False", 0, True, "0.1", 1, 2, [512, 768], 0, "0.5", 2.4, True,
-            "Attention entropy", "true", 1, "exact",
+            "Attention entropy", "true", 1, "exact", "0.7",
         ]
     )  # fmt: skip
     assert parsed.explicit == frozenset()
-    assert dataclasses.astuple(parsed.args) == (
+    assert parsed.args.values == (
         True, "SDXL 2048x2048", "Hires pass", "mid", False, False, True, 0.1, 1.0, 2.0, "512x768", 0.0, 0.5, 2.4, True,
-        "attn-entropy", True, True, "exact",
+        "attn-entropy", True, True, "exact", 0.7,
     )  # fmt: skip
     assert isinstance(parsed.args.stop, float)
 
@@ -67,12 +68,10 @@ def test_by_position() -> None:
 def test_short_lists_end_in_defaults(count: int) -> None:
     values = [
         True, "Custom", "First pass", "mid", False, False, False, 0.0, 1.0, 3.0, "64x64", 0.5, 0.5, 2.4, True,
-        "scalecrafter", True, True, "up",
+        "scalecrafter", True, True, "up", 0.5,
     ]  # fmt: skip
     assert len(values) == len(FIELDS)
-    assert parse(values[:count]).args == dataclasses.replace(
-        DEFAULTS, **dict(zip(FIELDS, values[:count], strict=False))
-    )
+    assert parse(values[:count]).args == DEFAULTS.replace(**dict(zip(FIELDS, values[:count], strict=False)))
 
 
 def test_none_is_the_default() -> None:
@@ -81,10 +80,10 @@ def test_none_is_the_default() -> None:
 
 
 def test_by_name() -> None:
-    assert parse([{}]).args == dataclasses.replace(DEFAULTS, enabled=True)
+    assert parse([{}]).args == DEFAULTS.replace(enabled=True)
     assert parse([{"enabled": False}]).args.enabled is False
     parsed = parse([{"preset": "Custom", "start": 0.5, "layers": "mid"}])
-    assert parsed.args == dataclasses.replace(DEFAULTS, enabled=True, preset="Custom", start=0.5, layers="mid")
+    assert parsed.args == DEFAULTS.replace(enabled=True, preset="Custom", start=0.5, layers="mid")
     assert parsed.explicit == {"start"}
     # A host fills the rest of the positions with its defaults.
     assert parse([{"preset": "Auto"}, *[value for _, value in POSITIONS[1:]]]) == parse([{"preset": "Auto"}])
@@ -143,6 +142,8 @@ def test_a_copy_with_values_is_as_if_given_by_name() -> None:
         ([{"fast": 2}], "fast"),
         ([{"rounding": "sideways"}], "rounding"),
         ([{"rounding": 2}], "rounding"),
+        ([{"coarse": 1.5}], "coarse"),
+        ([{"coarse": "late"}], "coarse"),
     ],
 )
 def test_bad_values_name_the_field(values: list[Any], field: str) -> None:
@@ -170,7 +171,7 @@ def test_a_name_without_a_text() -> None:
     ],
 )
 def test_base(text: str, base: tuple[int, int] | None) -> None:
-    assert parse_base(text) == base
+    assert BY_NAME["base"].to_setting(text) == base
 
 
 def test_one_number_is_a_square_base() -> None:
@@ -281,6 +282,21 @@ def test_values_that_do_not_fit(values: list[Any], said: str) -> None:
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize("name", ["Auto", "mine", "Custom"])
+def test_a_coarse_start_counts_with_any_preset_and_is_the_presets_at_minus_one(name: str) -> None:
+    mine = Preset("Mine", "sd15", (1024, 1024), Settings(coarse=0.6))
+    of_preset = 0.6 if name == "mine" else None
+    for value, wanted in ((-1, of_preset), (-0.5, of_preset), (None, of_preset), (0, 0.0), ("0.7", 0.7)):
+        by_position = [True, name, *[None] * (FIELDS.index("coarse") - 2), value]
+        for values in (by_position, [{"preset": name, "coarse": value}]):
+            assert resolve(parse(values), "sd15", 1000, 1000, [mine])[0].coarse == wanted
+
+
+@pytest.mark.parametrize(("value", "strong"), [(-1, None), (-0.25, None), (0, 0.0), (0.25, 0.25)])
+def test_numbers_below_zero_are_the_familys_own(value: float, strong: float | None) -> None:
+    assert resolve(parse([{"stopband_strong": value}]), "sd15", 512, 512)[0].stopband_strong == strong
+
+
 # --- anything --------------------------------------------------------------------------------------------------------
 
 ODD: list[Any] = [
@@ -297,7 +313,7 @@ GOOD: dict[str, list[Any]] = {
     "layers": [*LAYER_SETS, "mid_block.*", "a.b, c.d"],
     "base": ["", "auto", "512x768", [64, 64]],
     "method": [*METHODS, "ScaleCrafter"],
-    "rounding": list(ROUNDINGS),
+    "rounding": [*ROUNDINGS, " UP "],
     **{name: [low, high, (low + high) / 2, str(high)] for name, (low, high) in RANGES.items()},
 }
 

@@ -10,15 +10,17 @@ import pytest
 from torch import Tensor
 
 from fouriscale.hooks import count_hooks
-from fouriscale.hosts.webui.args import CUSTOM_FIELDS, FIELDS, PASSES
+from fouriscale.hosts.webui.args import CUSTOM_FIELDS, FIELDS
 from fouriscale.hosts.webui.axes import PREFIX, add_axes, find_xyz_module
 from fouriscale.hosts.webui.run import XYZ_ATTRIBUTE
+from fouriscale.settings.fields import PASSES
 from unets import largest
 from webui_standin import AxisOption, Host, Processing
 
 LABELS = [
     "Enabled", "Preset", "Pass", "Start", "Stop", "Dilation", "Layers", "Guidance", "Filter", "Base size",
     "Strong stop-band", "Weak stop-band", "Amplified guidance", "FreeU", "Method", "Low memory", "Fast", "Rounding",
+    "Coarse start",
 ]  # fmt: skip
 
 

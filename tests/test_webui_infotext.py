@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fouriscale import Plan, SettingsError, plan_family
-from fouriscale.hosts.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, Parsed, ScriptArgs, parse, resolve
+from fouriscale.hosts.webui.args import CUSTOM_FIELDS, DEFAULTS, FIELDS, Parsed, ScriptArgs, parse, resolve
 from fouriscale.hosts.webui.infotext import LABELS, fields_of, paste_functions
+from fouriscale.settings.fields import PASSES
 from fouriscale.settings.infotext import from_fields
 from fouriscale.settings.presets import Preset, load
 from fouriscale.settings.settings import LAYER_SETS, METHODS, ROUNDINGS, Settings
@@ -24,6 +25,7 @@ MINE = [
     Preset("1024x1024", "sd15", (1024, 1024), Settings(dilation=3.0, base=(256, 512), stopband_weak=0.3)),
 ]
 PRESETS = load() + MINE
+WRITTEN = DEFAULTS.replace(enabled=True, coarse=0.0)  # what the least text restores: without a coarse start
 SIZES = {"sd15": (1024, 1024), "sd21": (1280, 1280), "sdxl": (2048, 2048)}
 
 
@@ -34,7 +36,7 @@ def written(fields: dict[str, Any]) -> str:
 def pasted(text: str) -> ScriptArgs:
     """The controls' values after pasting."""
     pairs = parse_infotext(text)
-    return ScriptArgs(**{name: read(pairs) for name, read in paste_functions().items()})
+    return DEFAULTS.replace(**{name: read(pairs) for name, read in paste_functions().items()})
 
 
 def done(parsed: Parsed, family: str, size: tuple[int, int] | None = None) -> tuple[Plan, str]:
@@ -49,10 +51,12 @@ def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None
     plan, name = done(parsed, family, size)
     text = written(fields_of(parsed, name, plan))
     args = pasted(text)
-    restored, _ = done(parse(dataclasses.astuple(args)), family, size)
+    restored, _ = done(parse(args.values), family, size)
     assert args.low_memory is False  # nothing to paste
     plan, restored = (
-        dataclasses.replace(p, settings=p.settings.replace(low_memory=False)) for p in (plan, restored)
+        plan_family(
+            family, *p.size, p.settings.replace(low_memory=False, coarse=p.settings.coarse or 0.0)
+        ) for p in (plan, restored)
     )  # fmt: skip
     wanted = plan.settings
     if parsed.explicit and parsed.args.preset.lower() != "custom":  # a preset's name cannot stand beside single values
@@ -90,10 +94,11 @@ def values(random: Random, family: str) -> dict[str, Any]:
         "stopband_weak": random.choice([-1.0, number(0, 1)]),
         "amp_guidance": random.choice([1.0, number(1, 10)]),
         "freeu": random.random() < 0.5,
-        "method": random.choice(METHODS),
+        "method": random.choice(list(METHODS)),
         "low_memory": random.random() < 0.5,
         "fast": random.random() < 0.5,
         "rounding": random.choice(ROUNDINGS),
+        "coarse": random.choice([-1.0, 0.0, number(0, 1)]),
     }
 
 
@@ -175,7 +180,7 @@ def test_low_memory_is_not_written() -> None:
     assert plan.settings.low_memory is True
     fields = fields_of(parsed, name, plan)
     assert fields == {"FouriScale": True, "FouriScale method": "scalecrafter", "FouriScale fast": True}
-    assert pasted(written(fields)) == dataclasses.replace(DEFAULTS, enabled=True, method="scalecrafter", fast=True)
+    assert pasted(written(fields)) == WRITTEN.replace(method="scalecrafter", fast=True)
 
 
 def test_defaults_write_one_pair() -> None:
@@ -186,7 +191,36 @@ def test_defaults_write_one_pair() -> None:
 def test_pasting_another_text_resets_the_controls() -> None:
     assert pasted(written({})) == DEFAULTS
     assert pasted("a prompt without settings") == DEFAULTS
-    assert pasted(written({"FouriScale": True})) == dataclasses.replace(DEFAULTS, enabled=True)
+    assert pasted(written({"FouriScale": True})) == WRITTEN
+
+
+MINE_COARSE = Preset("Coarse", "sd15", (1024, 1024), Settings(coarse=0.6))
+
+
+@pytest.mark.parametrize("preset", ["Auto", "Custom", "Coarse"])
+@pytest.mark.parametrize(("given", "key"), [(-1, None), (0, None), (0.7, 0.7)])
+def test_a_coarse_start_is_told_both_ways(preset: str, given: float, key: float | None) -> None:
+    """The text names it where there was one, be it the preset's; without the key there was none, whatever the preset
+    has now: pictures from before there was such a thing are pasted as they were made.
+    """
+    presets = [*PRESETS, MINE_COARSE]
+    parsed = parse([{"preset": preset, "coarse": given}])
+    chosen, name = resolve(parsed, "sd15", 1024, 1024, presets)
+    fields = fields_of(parsed, name, plan_family("sd15", 1024, 1024, chosen))
+    made_with = 0.6 if (preset, given) == ("Coarse", -1) else key
+    assert fields.get("FouriScale coarse") == made_with
+    args = pasted(written(fields))
+    assert (args.preset, args.coarse) == (preset, made_with or 0.0)
+    assert resolve(parse(args.values), "sd15", 1024, 1024, presets)[0].coarse == (made_with or 0.0)
+    assert from_fields(parse_infotext(written(fields)), "sd15", (1024, 1024), presets).coarse == (made_with or 0.0)
+
+
+def test_a_text_from_before_the_coarse_start() -> None:
+    for text in ("", ", FouriScale preset: Coarse", ", FouriScale start: 0.1, FouriScale stop: 0.9"):
+        args = pasted(f"a cat\nSteps: 20, FouriScale: True{text}")
+        assert args.coarse == 0.0
+        assert resolve(parse(args.values), "sd15", 1024, 1024, [*PRESETS, MINE_COARSE])[0].coarse == 0.0
+    assert pasted("a cat\nSteps: 20").coarse == -1.0  # FouriScale was not at work; nothing to restore
 
 
 @pytest.mark.parametrize("text", ["nonsense", "nan", "1e9", "-5", "", "12x34"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,3 +37,37 @@ def opened(url: str, width: int = 1200, height: int = 1400, seconds: float = 120
             yield page
         finally:
             browser.close()
+
+
+def until(page: Any, condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Let the page go on until `condition` holds. Raises AssertionError where it does not in `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        page.wait_for_timeout(50)
+
+
+@contextmanager
+def quiet_after(page: Any, seconds: float = 120.0) -> Iterator[None]:
+    """Around what makes a page ask its server: leaves when everything posted is answered and half a second passed."""
+    pending: set[Any] = set()
+    last = [time.monotonic()]
+
+    def note(change: Callable[[Any], None], request: Any) -> None:
+        if request.method == "POST":  # others may stay open for as long as the page does
+            change(request)
+            last[0] = time.monotonic()
+
+    listeners = {
+        "request": lambda request: note(pending.add, request),
+        "requestfinished": lambda request: note(pending.discard, request),
+        "requestfailed": lambda request: note(pending.discard, request),
+    }
+    for event, listener in listeners.items():
+        page.on(event, listener)
+    try:
+        yield
+        until(page, lambda: not pending and time.monotonic() - last[0] > 0.5, seconds)
+    finally:
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)

@@ -40,17 +40,17 @@ def layer_rows(family: str) -> dict[str, list[bool]]:
 
 
 def steps_rows(plan: Plan) -> list[list[list[str]]]:
-    """For each of 50 steps its UNet calls, each a list of rows: "uncond", "cond", "twin"."""
+    """For each of 50 steps its UNet calls, each a list of rows: "uncond", "cond", "weak"."""
     steps = []
-    for twins in plan.method.weak_rows_by_step(STEPS):
-        doubled = plan.method.weak_label if twins else None
-        if doubled is None:
+    for computed in plan.method.weak_rows_by_step(STEPS):
+        label = plan.method.weak_label if computed else None
+        if label is None:
             steps.append([["uncond", "cond"]])
         elif plan.settings.low_memory:
-            rest = "uncond" if doubled == "cond" else "cond"
-            steps.append([[doubled, "twin"], [rest]])
+            rest = "uncond" if label == "cond" else "cond"
+            steps.append([[label, "weak"], [rest]])
         else:
-            steps.append([["uncond", "cond", "twin"]])
+            steps.append([["uncond", "cond", "weak"]])
     return steps
 
 
@@ -130,7 +130,7 @@ def rows() -> Figure:
         ("Guidance on, fast", Settings(fast=True)),
         ("Guidance off", Settings(guidance=False)),
     )
-    colours = {"uncond": "#9a9a9a", "cond": STRONG, "twin": WEAK}
+    colours = {"uncond": "#9a9a9a", "cond": STRONG, "weak": WEAK}
     figure = Figure(figsize=(10.2, 1.9), layout="constrained")
     for axes, (title, settings) in zip(figure.subplots(1, len(cases), sharey=True), cases, strict=True):
         steps = steps_rows(plan_family("sd15", 1024, 1024, settings))

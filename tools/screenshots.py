@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .browser import opened
+from .browser import opened, quiet_after
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,11 +67,11 @@ def set_number(page: Any, box: str, value: int) -> None:
 
 def settle(page: Any, tab: str, args: argparse.Namespace) -> None:
     """Open what is to be open, wait for the headline to speak of the size and for what is drawn after it."""
-    if args.custom:
-        page.locator(f"#{tab}_fouriscale_custom .label-wrap").first.click()
     size = args.width, args.height
-    page.locator(".fouriscale-headline", has_text=f"{size[0]}×{size[1]}").first.wait_for()
-    page.wait_for_timeout(2500)
+    with quiet_after(page):
+        if args.custom:
+            page.locator(f"#{tab}_fouriscale_custom .label-wrap").first.click()
+        page.locator(".fouriscale-headline", has_text=f"{size[0]}×{size[1]}").first.wait_for()
     page.evaluate("document.activeElement && document.activeElement.blur()")
 
 
@@ -89,11 +89,11 @@ def of_webui(args: argparse.Namespace) -> None:
     address = args.url.rstrip("/") + f"/?__theme={args.theme}"
     with opened(address, 1500, 1400, 300.0) as page:
         page.locator("#txt2img_fouriscale_enabled").wait_for()
-        for side in ("width", "height"):
-            set_number(page, f"#txt2img_{side}", getattr(args, side))
+        with quiet_after(page):
+            for side in ("width", "height"):
+                set_number(page, f"#txt2img_{side}", getattr(args, side))
         # The host's switch opens the accordion and opening it sets the switch; pressing the switch itself can do both.
         bar = page.locator("#txt2img_fouriscale_enabled > .label-wrap").first
-        page.wait_for_timeout(3000)
         if "open" not in str(bar.get_attribute("class")).split():
             bar.click()
         settle(page, "txt2img", args)

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import MissingPackageError
-
-INTERRUPTED = 130
+from .errors import INTERRUPTED
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ import warnings
 import typer
 
 from ..errors import FouriScaleError, NotFiniteError, SettingsError
-from . import INTERRUPTED, bench, demo, evaluate, generate, show, ui
-from .errors import ProcessError
+from . import bench, demo, evaluate, generate, show, ui
+from .errors import INTERRUPTED, ProcessError
 from .team import is_first
 
 try:

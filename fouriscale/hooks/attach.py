@@ -26,7 +26,7 @@ def attach(
     """Hook `unet` by `plan` and return the session, which must be closed (or used with ``with``).
 
     rows: labels of equal chunks of the batch that the UNet will be called with. The call returns the same rows: uncond
-    as it is, cond replaced by its weak estimate (paper, section 3.4). A plan that does nothing attaches nothing.
+    as it is, cond taken from its weak row (paper, section 3.4). A plan that does nothing attaches nothing.
     noise: the model's own schedule and kind of prediction, which the coarse start computes with; None: Stable
     Diffusion's schedule for predicted noise, and the outcome says so. Raises RowsError for bad labels.
     """

@@ -37,7 +37,8 @@ class Call:
     host's rows that a second call computes; `host` are then all of the host's rows. share_stages: blocks before the
     first hooked convolution are computed once for a row and its weak row. reused: rows to which the step before lends
     what its weak rows changed (fast). amplified: rows whose guidance is multiplied by `factor`. unpaired: whether it
-    should have been, but cannot be. coarse: (height, width) of the latent that the UNet is given instead of the host's.
+    should have been, but cannot be. not_coarse: why a call of the coarse start is made at full size. coarse: (height,
+    width) of the latent that the UNet is given instead of the host's.
     """
 
     progress: Progress
@@ -53,6 +54,7 @@ class Call:
     amplified: RowMap | None = None
     factor: float = 1.0
     unpaired: bool = False
+    not_coarse: str = ""
     coarse: Cells | None = None
 
     @property
@@ -76,15 +78,19 @@ def decide(plan: Plan, progress: Progress, cells: Cells, rows: RowMap | None, ho
     """
     if cells != plan.cells:
         return Call(progress, plan.method, plain_because="other_size", freeu=False)
-    stage = None if host.not_coarse else plan.stage_at(progress)
+    stage = plan.stage_at(progress)
+    not_coarse = host.not_coarse if stage is not None else ""
+    if not_coarse:
+        stage = None
     method = plan.method if stage is None else stage.plan.method
     coarse = None if stage is None else stage.cells
     if stage is not None and not stage.plan.active:
         return Call(progress, method, coarse=coarse)
     dilation = method.dilation_at(progress)
     if dilation is None:
-        return Call(progress, method, plain_because="beyond" if stage is None else None, coarse=coarse)
-    call = Call(progress, method, dilation, coarse=coarse, share_stages=host.share_stages)
+        because: Literal["beyond"] | None = "beyond" if stage is None else None
+        return Call(progress, method, plain_because=because, coarse=coarse, not_coarse=not_coarse)
+    call = Call(progress, method, dilation, coarse=coarse, share_stages=host.share_stages, not_coarse=not_coarse)
     return _with_weak_rows(_with_guidance(call, rows), rows, plan.settings.low_memory or host.one_kind)
 
 

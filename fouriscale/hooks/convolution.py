@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from ..filters.cache import FilterCache
 from ..methods.base import Method, Treatment
 from ..unet.compiled import is_compiling
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 from ..unet.wrapped import convolutions, dilate, restore
 from .call import Call
 from .current import CurrentCall

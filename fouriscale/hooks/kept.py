@@ -26,7 +26,7 @@ class KeptDifferences:
         self._kept: dict[Key, tuple[int, list[torch.Tensor]]] = {}
 
     def next_call(self, progress: Progress, rows: RowMap, size: torch.Size) -> bool:
-        """Whether the call with `rows` may go without weak rows, because the step before computed the like."""
+        """Whether the call with `rows` may go without weak rows, because the step before computed theirs."""
         if progress != self._progress:
             if self._progress is not None and position(progress) < position(self._progress):
                 self.forget()  # another picture

@@ -27,8 +27,9 @@ class Outcome:
     the call had another size than planned. unreached: the method should have acted, but no hook on a convolution ran.
     compiled: torch.compile traced the UNet with its hooks, so that nothing was done. partly: calls at work in which
     fewer hooks ran than there are; reached: the least number of hooks that ran in those, of `hooks`. unpaired: calls
-    without the amplified or noise-damped guidance that they should have had. first: progress of the first call.
-    size: (width, height) in pixels of the last call of another size.
+    without the amplified or noise-damped guidance that they should have had. not_coarse: why calls of the coarse start
+    were made at full size. assumed: whether the coarse start had to assume the model's noise schedule. first: progress
+    of the first call. size: (width, height) in pixels of the last call of another size.
     """
 
     hooks: int = 0
@@ -40,6 +41,8 @@ class Outcome:
     partly: int = 0
     reached: int = 0
     unpaired: int = 0
+    not_coarse: str = ""
+    assumed: bool = False
     first: Progress | None = None
     size: tuple[int, int] = (0, 0)
 
@@ -122,6 +125,12 @@ def _notes(outcome: Outcome, plan: Plan) -> list[str]:
     total, notes = outcome.total, []
     if outcome.unpaired:
         notes.append(UNAMPLIFIED.format(calls=outcome.unpaired, total=total))
+    if outcome.not_coarse:
+        notes.append(f"made no coarse start, because {outcome.not_coarse}")
+    if outcome.assumed:
+        notes.append(
+            "assumed Stable Diffusion's noise schedule for the coarse start, as the host did not tell the model's"
+        )
     if outcome.unreached or outcome.compiled:
         because = COMPILED if outcome.compiled else UNREACHED
         calls = outcome.unreached + outcome.compiled

@@ -237,6 +237,8 @@ class Session:
         self.history.append((call.progress, 1.0 if call.dilation is None else call.dilation))
         self.outcome.first = call.progress if self.outcome.first is None else self.outcome.first
         self.outcome.unpaired += call.unpaired
+        self.outcome.not_coarse = call.not_coarse or self.outcome.not_coarse
+        self.outcome.assumed |= call.coarse is not None and self._noise is None
         beyond = self.plan.method.dilation_at(call.progress) is None and self.plan.stage_at(call.progress) is None
         if call.plain_because == "other_size" and not (beyond and self.plan.freeu is None):
             self._warn(latent)

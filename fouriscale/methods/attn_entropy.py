@@ -27,7 +27,6 @@ def entropy_scale(tokens: int, area_ratio: float) -> float:
 class AttentionEntropy(Method):
     """Dilates nothing; scales the queries of every self-attention in every step."""
 
-    concerns: ClassVar[frozenset[str]] = frozenset({"base"})
     scales_queries: ClassVar[bool] = True
 
     @classmethod
@@ -42,6 +41,10 @@ class AttentionEntropy(Method):
     def query_scale(self, tokens: int) -> float:
         """See `entropy_scale`."""
         return entropy_scale(tokens, self.frame.area_ratio)
+
+    def header(self) -> str:
+        """It has no dilation to speak of."""
+        return "queries scaled"
 
     def words(self) -> tuple[str, ...]:
         """One line."""

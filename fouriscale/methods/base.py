@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 from ..filters.lowpass import FilterSpec
 from ..maths.schedule import Progress
-from ..maths.sizes import Size
+from ..maths.sizes import Size, px
 from ..settings.settings import Settings
-from ..unet.structure import Layer, Structure
+from ..unet.layer import Layer
+from ..unet.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Method(ABC):
     start: float
     stop: float
 
-    # Which fields of `Settings` mean something to it, beside those that concern every method.
-    concerns: ClassVar[frozenset[str]] = frozenset()
     # Whether it scales the queries of self-attention (`query_scale`).
     scales_queries: ClassVar[bool] = False
+    # Whether rounding "auto" treats a picture that is near a whole multiple of the base as that multiple.
+    treats_near_multiples: ClassVar[bool] = False
+    # Whether its authors' runs have FreeU on.
+    published_with_freeu: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod
@@ -143,6 +146,10 @@ class Method(ABC):
     @abstractmethod
     def words(self) -> tuple[str, ...]:
         """What it does, in lines without the name; the first completes "…, base 512×512: "."""
+
+    def header(self) -> str:
+        """What it does, in the few words of a header."""
+        return f"dilation {self.dilation:.3g} over {px(self.base)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for reports and APIs."""

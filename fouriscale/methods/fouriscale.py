@@ -11,7 +11,7 @@ from ..filters.lowpass import FilterSpec, Kind, filters_alike
 from ..maths import schedule, sizes
 from ..maths.schedule import Progress
 from ..settings.settings import Settings
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 from .base import Frame, Method, Treatment
 
 # The authors' numbers by family: gain left in the stop-bands, and by what weak rows are dilated less.
@@ -33,10 +33,8 @@ class FouriScale(Method):
     # What `weak_rows_differ` found, by dilation: it is asked in every call, and compares all filters.
     _differ: dict[float, bool] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    concerns: ClassVar[frozenset[str]] = frozenset(
-        {"start", "stop", "dilation", "base", "layers", "guidance", "filter", "stopband_strong", "stopband_weak",
-         "amp_guidance", "fast", "low_memory", "rounding"}
-    )  # fmt: skip
+    treats_near_multiples: ClassVar[bool] = True
+    published_with_freeu: ClassVar[bool] = True
 
     @classmethod
     def decide(cls, frame: Frame, settings: Settings) -> FouriScale:

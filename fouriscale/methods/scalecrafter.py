@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar
 
 from ..errors import SettingsError
 from ..maths import schedule
@@ -21,7 +20,7 @@ from ..maths.schedule import Progress
 from ..maths.sizes import Size
 from ..settings.fields import METHODS
 from ..settings.settings import Settings
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 from .base import Frame, Method, Treatment
 
 Blocks = Mapping[str, float]
@@ -120,8 +119,6 @@ class ScaleCrafter(Method):
     redilation: Redilation
     guidance: bool
     own_base: Size
-
-    concerns: ClassVar[frozenset[str]] = frozenset({"stop", "dilation", "base", "layers", "guidance", "low_memory"})
 
     @classmethod
     def decide(cls, frame: Frame, settings: Settings) -> ScaleCrafter:

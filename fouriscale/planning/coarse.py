@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from ..maths.sizes import Size
@@ -23,12 +24,14 @@ def coarse_size(size: Size, area: float) -> Size:
 def stages(size: Size, base: Size, until: float, plan_at: Callable[[Size], Plan]) -> tuple[Stage, ...]:
     """The stages of a coarse start that ends at the fraction `until` of the trajectory.
 
-    base: (width, height) of the training size in pixels. plan_at: what is done at a smaller size, held throughout.
+    base: (width, height) of the training size in pixels. plan_at: what is done at a smaller size, held throughout. At
+    the training size's area the UNet is plain in any shape.
     """
     area = base[0] * base[1]
     ratio = (size[0] * size[1] / area) ** 0.5
     smallest = coarse_size(size, area)
+    plain = dataclasses.replace(plan_at(smallest), reason="it has the area that the model was trained at")
     if ratio < LEVELS_FROM:
-        return (Stage(until, smallest, plan_at(smallest)),)
+        return (Stage(until, smallest, plain),)
     half = coarse_size(size, size[0] * size[1] / 4)
-    return Stage(until * FIRST_LEVEL, smallest, plan_at(smallest)), Stage(until, half, plan_at(half))
+    return Stage(until * FIRST_LEVEL, smallest, plain), Stage(until, half, plan_at(half))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..maths import sizes
 from ..maths.sizes import Size
+from ..methods import method_class
 from ..methods.base import Frame
 from ..settings.settings import PLAIN_UP_TO, WHOLE_WITHIN, Settings
 from ..unet.structure import Structure
@@ -51,8 +52,9 @@ def _ratio(size: Size, base: Size) -> float:
 
 def _treated_as(size: Size, base: Size, settings: Settings) -> int | None:
     """The whole multiple of the base that "auto" plans this size as, where it is near enough to one."""
-    by_itself = settings.rounding == "auto" and settings.dilation is None and settings.method == "fouriscale"
-    return whole_multiple(_ratio(size, base)) if by_itself else None
+    by_itself = settings.rounding == "auto" and settings.dilation is None
+    treats = by_itself and method_class(settings.method).treats_near_multiples
+    return whole_multiple(_ratio(size, base)) if treats else None
 
 
 def _dilation(size: Size, base: Size, scale: int, whole: int | None, settings: Settings) -> float:

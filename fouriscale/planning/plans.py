@@ -12,7 +12,7 @@ from ..maths.sizes import Size, px
 from ..methods.base import Method
 from ..settings.fields import METHODS
 from ..settings.settings import Settings
-from ..unet.structure import Layer
+from ..unet.layer import Layer
 
 
 @dataclass(frozen=True)

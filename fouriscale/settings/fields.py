@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from ..errors import SettingsError
+from .kinds import KINDS
 
 Kind = Literal["switch", "number", "choice", "names", "text", "size", "freeu"]
 Layer = Literal["first", "advanced", "expert", "hidden"]
@@ -23,22 +23,25 @@ LAYER_SETS = ("published", "down+mid", "mid")
 ROUNDINGS = ("up", "exact", "down", "auto")
 PASSES = ("Both", "First pass", "Hires pass")
 AUTO, CUSTOM = "Auto", "Custom"  # the two presets that are no files
-TRUE, FALSE = "true", "false"
 
 
 @dataclass(frozen=True)
 class Field:
     """One choice.
 
-    name: in `Settings`, in presets and in the API. kind: what its values are. label, help: for people; the help says
-    effect and price. default: of `Settings`, where None means "as model and size want it". low, high, step: of numbers.
-    choices: of a "choice", or the known ones of "names".
+    name: in `Settings`, in presets and in the API. kind: what its values are (`kinds.py`). label, help: for people; the
+    help says effect and price. info: a line below the control; placeholder: in it while it is empty. default: of
+    `Settings`, where None means "as model and size want it". low, high, step: of numbers; top: where the panel's slider
+    ends, if before `high`. choices: of a "choice", or the known ones of "names"; labels: the same for people, which
+    arguments may name too; buttons: whether the panel shows them side by side.
 
     position: its place among the API's arguments, which only grow at the end; None: not there. argument: its default
     there, where that differs. unset: the argument that stands for None. custom: as an argument it counts with the
-    preset "Custom", or when given by name. key: its name in a picture's text, after "FouriScale "; None: not written,
-    as it does not change the picture. axis: its name in the X/Y/Z plot. option: on the command line; None: not there.
-    layer: of the panel. families, methods: those that it concerns; empty: all.
+    preset "Custom", or when given by name; the others count with any preset, where they differ from their default.
+    key: its name in a picture's text, after "FouriScale "; None: not written, as it does not change the picture.
+    absent: what a text means that does not name it, where that is not the default of `Settings`. axis: its name in the
+    X/Y/Z plot. option: on the command line; None: not there. layer: of the panel; place: row and column in that, as
+    10 · row + column. families, methods: those that it concerns; empty: all.
     """
 
     kind: Kind
@@ -49,15 +52,22 @@ class Field:
     low: float = 0.0
     high: float = 1.0
     step: float = 0.05
+    top: float | None = None
     choices: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    buttons: bool = False
     position: int | None = None
     argument: Any = ...
     unset: Any = ...
     custom: bool = False
     key: str | None = None
+    absent: Any = ...
     axis: str | None = None
     option: str | None = None
+    info: str = ""
+    placeholder: str = ""
     layer: Layer = "expert"
+    place: int = 90
     families: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
 
@@ -65,6 +75,18 @@ class Field:
     def argument_default(self) -> Any:
         """What an absent argument of the API means."""
         return self.default if self.argument is ... else self.argument
+
+    @property
+    def argument_range(self) -> tuple[float, float] | None:
+        """Least and largest number that the API takes, with the one that stands for None; None for other kinds."""
+        if self.kind != "number":
+            return None
+        return (self.low if self.unset is ... else min(self.low, self.unset)), self.high
+
+    @property
+    def argument_type(self) -> str:
+        """The type of an argument, as Python calls it."""
+        return KINDS[self.kind].type.__name__
 
     def concerns(self, family: str | None, method: str) -> bool:
         """Whether it means anything for a model family (None: not known) and a method."""
@@ -74,89 +96,31 @@ class Field:
 
     def checked(self, value: Any) -> Any:
         """`value` as `Settings` holds it. Raises SettingsError, naming the field, the value and what is allowed."""
-        return _CHECKS[self.kind](self, value)
+        return KINDS[self.kind].checked(self, value)
+
+    def from_argument(self, value: Any) -> Any:
+        """What a host passes, by position or by name, as the argument that it is; None is the default.
+
+        Raises SettingsError, naming the field, the value and what is allowed.
+        """
+        return self.argument_default if value is None else KINDS[self.kind].argument(self, value)
+
+    def to_setting(self, argument: Any) -> Any:
+        """What an argument means as a value of `Settings`."""
+        return None if argument == self.unset else KINDS[self.kind].setting(self, argument)
+
+    def to_text(self, value: Any) -> Any:
+        """A value of `Settings`, or an argument, as a picture's text has it: what it is told as by `str`."""
+        return KINDS[self.kind].text(value)
+
+    def from_text(self, text: str) -> Any:
+        """The reverse of `to_text`. Raises SettingsError for what cannot be read; `checked` has the last word."""
+        return KINDS[self.kind].from_text(self, text)
 
     @property
     def allowed(self) -> str:
         """What is allowed, in words, for messages."""
-        if self.kind == "switch":
-            return "true or false"
-        if self.kind == "number":
-            empty = ", or empty for the default" if self.default is None else ""
-            return f"a number from {self.low:g} to {self.high:g}{empty}"
-        if self.kind == "choice":
-            return "one of " + ", ".join(self.choices)
-        if self.kind == "names":
-            return ", ".join(self.choices) + " or a list of canonical layer names"
-        if self.kind == "size":
-            return "two multiples of 8 from 64 to 4096: width and height in pixels"
-        if self.kind == "freeu":
-            return "true, false, or four numbers from 0 to 4: b1, b2, s1, s2"
-        return "a text"
-
-
-def _switch(field: Field, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise SettingsError(field.name, value, field.allowed)
-    return value
-
-
-def _number(field: Field, value: Any) -> float | None:
-    if value is None:
-        return field.default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not field.low <= value <= field.high:
-        raise SettingsError(field.name, value, field.allowed)
-    return float(value)
-
-
-def _choice(field: Field, value: Any) -> str:
-    if not isinstance(value, str) or value not in field.choices:
-        raise SettingsError(field.name, value, field.allowed)
-    return value
-
-
-def _names(field: Field, value: Any) -> str:
-    if not isinstance(value, str) or not value.replace(",", " ").strip():
-        raise SettingsError(field.name, value, field.allowed)
-    return value
-
-
-def _text(field: Field, value: Any) -> str:
-    if not isinstance(value, str):
-        raise SettingsError(field.name, value, field.allowed)
-    return value
-
-
-def _size(field: Field, value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise SettingsError(field.name, value, field.allowed)
-    try:
-        sides = (int(value[0]), int(value[1]))
-    except (TypeError, ValueError, OverflowError):
-        raise SettingsError(field.name, value, field.allowed) from None
-    if sides != tuple(value) or any(s % 8 or not 64 <= s <= 4096 for s in sides):
-        raise SettingsError(field.name, value, field.allowed)
-    return sides
-
-
-def _freeu(field: Field, value: Any) -> bool | tuple[float, float, float, float]:
-    if isinstance(value, bool):
-        return value
-    if not isinstance(value, list | tuple) or len(value) != 4:
-        raise SettingsError(field.name, value, field.allowed)
-    for number in value:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not 0.0 <= number <= 4.0:
-            raise SettingsError(field.name, value, field.allowed)
-    b1, b2, s1, s2 = (float(number) for number in value)
-    return b1, b2, s1, s2
-
-
-_CHECKS = {
-    "switch": _switch, "number": _number, "choice": _choice, "names": _names, "text": _text, "size": _size,
-    "freeu": _freeu,
-}  # fmt: skip
+        return KINDS[self.kind].allowed(self)
 
 
 def chosen(field: Field) -> Any:

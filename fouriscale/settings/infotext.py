@@ -11,57 +11,41 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import SettingsError
 from ..maths.sizes import Size
-from ..planning.plans import Plan
-from .presets import AUTO, AUTO_SETTINGS, Preset, choose, find
-from .settings import Settings
+from .fields import AUTO, CUSTOM
+from .presets import AUTO_SETTINGS, Preset, choose, find
+from .settings import BY_NAME, FIELDS, SETTINGS_FIELDS, Settings
 
 PREFIX = "FouriScale"
-CUSTOM = "Custom"
-# Names of what is written, in the order in which it is, and their keys. `family` is the engine's alone; `enabled`,
-# `preset`, `passes` and `size_conditioning` are no settings of the engine. Low memory does not change the picture.
-KEYS = {
-    "enabled": PREFIX,
-    "preset": f"{PREFIX} preset",
-    "passes": f"{PREFIX} pass",
-    "family": f"{PREFIX} family",
-    "layers": f"{PREFIX} layers",
-    "guidance": f"{PREFIX} guidance",
-    "filter": f"{PREFIX} filter",
-    "size_conditioning": f"{PREFIX} size conditioning",
-    "start": f"{PREFIX} start",
-    "stop": f"{PREFIX} stop",
-    "dilation": f"{PREFIX} dilation",
-    "base": f"{PREFIX} base",
-    "stopband_strong": f"{PREFIX} strong stop-band",
-    "stopband_weak": f"{PREFIX} weak stop-band",
-    "amp_guidance": f"{PREFIX} amp guidance",
-    "freeu": f"{PREFIX} FreeU",
-    "method": f"{PREFIX} method",
-    "fast": f"{PREFIX} fast",
-    "rounding": f"{PREFIX} rounding",
-}
+# What is written, in the order in which it is: the engine's own first, then as the script's arguments are.
+_WRITTEN = sorted((f for f in FIELDS if f.key is not None), key=lambda f: -1 if f.position is None else f.position)
+KEYS = {field.name: f"{PREFIX} {field.key}".strip() for field in _WRITTEN}
 # Count beside any preset, where they differ from their defaults; the other settings count with "Custom" alone.
-SWITCHES = ("layers", "guidance", "filter", "amp_guidance", "freeu", "method", "fast")
-VALUES = ("start", "stop", "dilation", "base", "stopband_strong", "stopband_weak", "rounding")
-_ABSENT = {**Settings().to_dict(), "rounding": AUTO_SETTINGS.rounding}  # what a setting is that a text does not name
+SWITCHES = tuple(f.name for f in _WRITTEN if f in SETTINGS_FIELDS and f.position is not None and not f.custom)
+VALUES = tuple(f.name for f in _WRITTEN if f in SETTINGS_FIELDS and f.custom)
+# What a setting is that a text does not name. A coarse start: none, as in all pictures made before there was one.
+_TOLD_BY_ABSENCE = {field.name: field.absent for field in SETTINGS_FIELDS if field.absent is not ...}
+_ABSENT = {**Settings().to_dict(), **_TOLD_BY_ABSENCE}
 
 
-def to_fields(plan: Plan, preset: str, own: Settings | None) -> dict[str, Any]:
+def to_fields(settings: Settings, preset: str, own: Settings | None, window: tuple[float, float]) -> dict[str, Any]:
     """The pairs to write for a run in which FouriScale was at work. The bare key says that it was.
 
     preset: the name of the preset that was chosen, or "Custom". own: what that preset means by itself, None for
-    "Custom". Where its name and the switches cannot say all of `plan.settings`, the text says "Custom".
+    "Custom". window: what start and stop came to. Where name and switches cannot say all, the text says "Custom".
     """
-    settings = plan.settings
     if own is not None and _told_by_name(settings, own):
         values = {name: getattr(settings, name) for name in SWITCHES if getattr(settings, name) != getattr(own, name)}
-        return named_fields(preset, values)
-    stop = plan.stop if settings.stop is None else settings.stop
-    start = min(plan.start if settings.start is None else settings.start, stop)  # a method may have no use for it
+        return named_fields(preset, {**values, **told_anyway(settings)})
+    stop = window[1] if settings.stop is None else settings.stop
+    start = min(window[0] if settings.start is None else settings.start, stop)  # a method may have no use for it
     values = {**settings.to_dict(), "start": start, "stop": stop}
-    return _pairs(CUSTOM, {k: v for k, v in values.items() if k in ("start", "stop") or v != _ABSENT[k]})
+    return _pairs(CUSTOM, {k: v for k, v in values.items() if k in ("start", "stop") or _is_told(k, v)})
+
+
+def told_anyway(settings: Settings) -> dict[str, Any]:
+    """The values that are written beside a preset's name whatever it has, as their absence would say something else."""
+    return {name: getattr(settings, name) for name in SWITCHES if name in _TOLD_BY_ABSENCE}
 
 
 def named_fields(preset: str, switches: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,8 +56,13 @@ def named_fields(preset: str, switches: Mapping[str, Any]) -> dict[str, Any]:
 def _told_by_name(settings: Settings, own: Settings) -> bool:
     """Whether a preset's name and switches tell all. A switch at its default leaves what the preset has."""
     default = Settings()
-    unsaid = {"low_memory", *(name for name in SWITCHES if getattr(settings, name) != getattr(default, name))}
-    return all(getattr(settings, name) == getattr(own, name) for name in settings.to_dict() if name not in unsaid)
+    told = {name for name in SWITCHES if name in _TOLD_BY_ABSENCE or getattr(settings, name) != getattr(default, name)}
+    return all(getattr(settings, name) == getattr(own, name) for name in KEYS if name in _ABSENT and name not in told)
+
+
+def _is_told(name: str, value: Any) -> bool:
+    """Whether a value needs a pair. None, where absence means another value, is what its default came to: the same."""
+    return value != _ABSENT[name] and not (value is None and name in _TOLD_BY_ABSENCE)
 
 
 def _pairs(preset: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,9 +70,8 @@ def _pairs(preset: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if preset != AUTO:
         found[KEYS["preset"]] = preset
     for name, key in KEYS.items():
-        if name in values:
-            value = values[name]
-            found[key] = "x".join(map(str, value)) if isinstance(value, list | tuple) else value
+        if name in values and (name not in _TOLD_BY_ABSENCE or _is_told(name, values[name])):
+            found[key] = BY_NAME[name].to_text(values[name])
     return found
 
 
@@ -105,6 +93,10 @@ def read_fields(fields: Mapping[str, Any]) -> dict[str, str]:
         if preset is None or preset.lower() not in (AUTO.lower(), CUSTOM.lower()):
             found.setdefault("rounding", Settings().rounding)
         found["preset"] = CUSTOM
+    custom = found.get("preset", AUTO).lower() == CUSTOM.lower()
+    for name, value in _TOLD_BY_ABSENCE.items():
+        if found and (custom or name in SWITCHES):
+            found.setdefault(name, str(BY_NAME[name].to_text(value)))
     return found
 
 
@@ -117,37 +109,16 @@ def from_fields(
     in, the bundled ones by default. Raises SettingsError for a value that cannot be read and for an unknown preset.
     """
     read = read_fields(fields)
-    values = {name: _parse(name, read[name]) for name in ("family", *SWITCHES, *VALUES) if name in read}
+    values = {f.name: f.from_text(read[f.name]) for f in SETTINGS_FIELDS if f.name in read}
     name = read.get("preset", AUTO)
     if name.lower() == CUSTOM.lower():
-        return Settings.from_dict({"rounding": _ABSENT["rounding"], **values})
+        return Settings.from_dict(values)
     chosen = find(name, presets)
     if chosen is None and size is not None:
         chosen = choose(family, *size, presets)
     own = chosen.settings if chosen else AUTO_SETTINGS
-    return own.replace(**{name: value for name, value in values.items() if value != _ABSENT[name]})
-
-
-def _parse(name: str, text: str) -> Any:
-    if name == "base":
-        sides = text.lower().replace("×", "x").split("x")
-        if len(sides) != 2 or not all(s.strip().isdecimal() and len(s) < 10 for s in sides):
-            raise SettingsError(name, text, "WIDTHxHEIGHT in pixels")
-        return (int(sides[0]), int(sides[1]))
-    if name in ("guidance", "filter", "fast"):
-        if text.lower() not in ("true", "false"):
-            raise SettingsError(name, text, "True or False")
-        return text.lower() == "true"
-    if name in ("family", "layers", "method", "rounding"):
-        return text
-    if name == "freeu":
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        return tuple(_parse("freeu: b1, b2, s1, s2", part) for part in text.split("x"))
-    try:
-        return float(text)
-    except ValueError:
-        raise SettingsError(name, text, "a number") from None
+    told = {name: v for name, v in values.items() if name in _TOLD_BY_ABSENCE or v != _ABSENT[name]}
+    return own.replace(**told)
 
 
 def quote(value: str) -> str:

@@ -13,9 +13,9 @@ from typing import Any
 from ..errors import SettingsError, shown
 from ..maths.sizes import Size, check_picture_size
 from .bounded_yaml import read_yaml
-from .settings import FAMILIES, Settings
+from .fields import AUTO, FAMILIES
+from .settings import Settings
 
-AUTO = "Auto"
 ANY = "any"
 PACKAGE = Path(__file__).resolve().parent.parent
 # What Auto means where no preset is for the very size: measured to be best between whole multiples (docs/quality.md).

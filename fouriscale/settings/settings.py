@@ -72,80 +72,89 @@ class Settings:
     ))
     start: float | None = chosen(Field(
         "number", "FouriScale start", "Full strength until this fraction of the run.", position=7, argument=0.2,
-        custom=True, key="start", axis="Start", option="--start", methods=_OURS,
+        custom=True, key="start", axis="Start", option="--start", place=10, methods=_OURS,
     ))
     stop: float | None = chosen(Field(
         "number", "FouriScale stop", "Plain from this fraction on.", position=8, argument=0.6, custom=True, key="stop",
-        axis="Stop", option="--stop", methods=_DILATING,
-    ))
-    base: tuple[int, int] | None = chosen(Field(
-        "size", "Base size", "Training size as WIDTHxHEIGHT.", position=10, argument="", unset="", custom=True,
-        key="base", axis="Base size", option="--base",
+        axis="Stop", option="--stop", place=11, methods=_DILATING,
     ))
     dilation: float | None = chosen(Field(
-        "number", "Dilation (0: by size)", "Dilation at the start, 1 to 16.", low=1.0, high=16.0, step=0.25, position=9,
-        argument=0.0, unset=0.0, custom=True, key="dilation", axis="Dilation", option="--dilation", methods=_DILATING,
+        "number", "Dilation (0: by size)", "Dilation at the start, 1 to 16.", low=1.0, high=16.0, step=0.25, top=8.0,
+        position=9, argument=0.0, unset=0.0, custom=True, key="dilation", axis="Dilation", option="--dilation",
+        place=12, methods=_DILATING,
     ))
     layers: str = chosen(Field(
         "names", "FouriScale layers", "down+mid leaves the up blocks plain.", LAYER_SETS[0], choices=LAYER_SETS,
-        position=3, key="layers", axis="Layers", option="--layers", methods=_DILATING,
+        position=3, key="layers", axis="Layers", option="--layers", info="down+mid leaves the up blocks plain.",
+        layer="advanced", place=11, methods=_DILATING,
     ))
     guidance: bool = chosen(Field(
-        "switch", "Guidance (detail, at the price of extra rows)", "The weak estimate of cond.", True, position=4,
-        key="guidance", axis="Guidance", option="--guidance/--no-guidance", layer="advanced", methods=_DILATING,
+        "switch", "Guidance (detail, at the price of extra rows)", "Weak rows for cond: more detail, extra rows.", True,
+        position=4, key="guidance", axis="Guidance", option="--guidance/--no-guidance", layer="advanced", place=20,
+        methods=_DILATING,
     ))
     filter: bool = chosen(Field(
-        "switch", "Low-pass filter", "The low-pass before dilated convolutions.", True, position=5, key="filter",
-        axis="Filter", option="--filter/--no-filter", methods=_OURS,
+        "switch", "Low-pass filter", "Low-pass before dilated convolutions.", True, position=5, key="filter",
+        axis="Filter", option="--filter/--no-filter", layer="advanced", place=21, methods=_OURS,
+    ))
+    base: tuple[int, int] | None = chosen(Field(
+        "size", "Base size", "Training size as WIDTHxHEIGHT, for models trained at another.", position=10, argument="",
+        unset="", custom=True, key="base", axis="Base size", option="--base",
+        placeholder="auto, or WIDTHxHEIGHT", place=20,
     ))
     stopband_strong: float | None = chosen(Field(
         "number", "Strong stop-band (-1: by model)", "What the strong filter leaves of what it stops, 0 to 1.",
         position=11, argument=-1.0, unset=-1.0, custom=True, key="strong stop-band", axis="Strong stop-band",
-        option="--stopband-strong", methods=_OURS,
+        option="--stopband-strong", place=21, methods=_OURS,
     ))
     stopband_weak: float | None = chosen(Field(
         "number", "Weak stop-band (-1: by model)", "The same for the weak filter.", position=12, argument=-1.0,
-        unset=-1.0, custom=True, key="weak stop-band", axis="Weak stop-band", option="--stopband-weak", methods=_OURS,
+        unset=-1.0, custom=True, key="weak stop-band", axis="Weak stop-band", option="--stopband-weak", place=22,
+        methods=_OURS,
     ))
     amp_guidance: float = chosen(Field(
         "number", "Amplified guidance before start",
-        "Factor on the CFG scale before --start, against blur: 2.4 for SDXL.", 1.0, low=1.0, high=10.0, step=0.1,
-        position=13, key="amp guidance", axis="Amplified guidance", option="--amp-guidance", layer="advanced",
-        methods=_OURS,
+        "Factor on the CFG scale before start, 1 to 10, against blur: 2.4 for SDXL.", 1.0, low=1.0, high=10.0, step=0.1,
+        top=4.0, position=13, key="amp guidance", axis="Amplified guidance", option="--amp-guidance", layer="advanced",
+        place=31, methods=_OURS,
     ))
     freeu: bool | tuple[float, float, float, float] = chosen(Field(
         "freeu", "FreeU (the authors' values)",
-        "FreeU with the published values, on by default; it acts on layers of 640 and 1280 channels, which the "
-        "bundled model has none of.", False, position=14, key="FreeU", axis="FreeU", option="--freeu/--no-freeu",
-        layer="advanced",
+        "FreeU with the published values of the model family; it acts on layers of 640 and 1280 channels.", False,
+        position=14, key="FreeU", axis="FreeU", option="--freeu/--no-freeu",
+        layer="advanced", place=23,
     ))
     method: str = chosen(Field(
-        "choice", "Method", "The others are for comparison.", "fouriscale", choices=tuple(METHODS), position=15,
-        key="method", axis="Method", option="--method", layer="advanced",
+        "choice", "Method", "The others are for comparison.", "fouriscale", choices=tuple(METHODS),
+        labels=tuple(METHODS.values()), position=15, key="method", axis="Method", option="--method",
+        info="The others are for comparison.",
+        layer="advanced", place=30,
     ))
     low_memory: bool = chosen(Field(
         "switch", "Low memory (extra rows in a UNet call of their own)",
-        "Rows in UNet calls of their own: slower, less memory.", False, position=16, axis="Low memory",
-        option="--low-memory", layer="advanced", methods=_DILATING,
+        "Extra rows in a UNet call of their own: the same picture, less memory, slower.", False, position=16,
+        axis="Low memory", option="--low-memory", layer="advanced", place=32, methods=_DILATING,
     ))
     fast: bool = chosen(Field(
         "switch", "Fast (extra rows in every second step, not exact)",
-        "Weak rows in every second step: faster, not exact.", False, position=17, key="fast", axis="Fast",
-        option="--fast", layer="advanced", methods=_OURS,
+        "Weak rows in every second step only, and coarser convolutions where the strong stop-band is 0: not exact.",
+        False, position=17, key="fast", axis="Fast", option="--fast", layer="advanced", place=33, methods=_OURS,
     ))
     rounding: str = chosen(Field(
-        "choice", "Between whole multiples", "What to do where the picture is no multiple of the base.", "up",
-        choices=ROUNDINGS, position=18, argument="auto", custom=True, key="rounding", axis="Rounding", methods=_OURS,
+        "choice", "Between whole multiples", "What to do where the picture is no whole multiple of the training size.",
+        "up", choices=ROUNDINGS, position=18, argument="auto", custom=True, key="rounding", absent="auto",
+        axis="Rounding", place=23, methods=_OURS,
     ))
+    # A picture's text from before there was a coarse start does not name it, and was made without one.
     coarse: float | None = chosen(Field(
-        "number", "Coarse start", "Until this fraction of the run the picture is made at the training size; 0 is off.",
-        position=19, argument=-1.0, unset=-1.0, custom=True, key="coarse", axis="Coarse start", option="--coarse",
-        layer="advanced",
+        "number", "Coarse start (-1: by preset)",
+        "Until this fraction of the run the picture is made at the training size; 0 is off.", position=19,
+        argument=-1.0, unset=-1.0, key="coarse", absent=0.0, axis="Coarse start", option="--coarse", place=13,
     ))
     # fmt: on
 
     def __post_init__(self) -> None:
-        for field in named(Settings):
+        for field in named(type(self)):
             object.__setattr__(self, field.name, field.checked(getattr(self, field.name)))
         if self.start is not None and self.stop and self.start > self.stop:
             raise SettingsError("start", self.start, f"a number from 0 to stop ({self.stop})")
@@ -184,16 +193,16 @@ class PanelChoices:
         layer="first",
     ))
     preset: str = chosen(Field(
-        "text", "FouriScale preset", "Auto follows model and size. Custom uses the sliders below.", AUTO, position=1,
-        key="preset", axis="Preset", layer="first",
+        "text", "FouriScale preset", "Auto, the name of a preset, or Custom.", AUTO, position=1, key="preset",
+        axis="Preset", info="Auto follows model and size. Custom uses the sliders below.", layer="first",
     ))
     passes: str = chosen(Field(
-        "choice", "Pass", "Which of the two passes of hires fix.", PASSES[0], choices=PASSES, position=2, key="pass",
-        axis="Pass", layer="advanced",
+        "choice", "Pass", "Which of the two passes of hires fix.", PASSES[0],
+        choices=PASSES, buttons=True, position=2, key="pass", axis="Pass", layer="advanced", place=10,
     ))
     size_conditioning: bool = chosen(Field(
         "switch", "Tell SDXL the base size instead of the real one", "What SDXL is told of its picture's size.", True,
-        position=6, key="size conditioning", families=("sdxl",),
+        position=6, key="size conditioning", layer="advanced", place=22, families=("sdxl",),
     ))
     # fmt: on
 

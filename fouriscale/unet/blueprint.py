@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from .layer import Layer, Role
 from .wrapped import base_layer
-
-if TYPE_CHECKING:
-    from .structure import Layer
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,7 @@ class Blueprint:
     context: int
     resnets: int = 2
 
-    def convolutions(self) -> Iterator[tuple[str, Literal["resnet", "downsampler", "upsampler"], int]]:
+    def convolutions(self) -> Iterator[tuple[str, Role, int]]:
         """Canonical name, role and input level of every 3×3 convolution between conv_in and conv_out, in order."""
         last = len(self.channels) - 1
         for level in range(last + 1):

@@ -17,20 +17,10 @@ import torch
 from ..errors import SettingsError, UnsupportedModelError
 from .blueprint import BLUEPRINTS, Blueprint
 from .compiled import refuse_compiled
+from .layer import Layer
 from .wrapped import base_layer, is_convolution
 
-Role = Literal["resnet", "downsampler", "upsampler"]
 FAMILY_BASE = {"sd15": 512, "sd21": 512, "sdxl": 1024}
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One 3×3 convolution. `level` is log2 of how many times its *input* is smaller than the latent."""
-
-    name: str
-    path: str
-    role: Role
-    level: int
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import vae
@@ -138,7 +138,9 @@ def _trained(work: Path, start: Path | None) -> tuple[AutoencoderKL, list[str], 
     rows.append(ROW.format("UNet and text encoder" + ", continued" * bool(start), **_time(unet_state)))
     commands.append(COMMAND.format("unet", _time(unet_state)["minutes"]) + " --from fouriscale/model" * bool(start))
     if not (work / "vae.ckpt").exists() and start:
-        return AutoencoderKL.from_pretrained(start / "vae"), rows, commands
+        auto = vae.new_vae()  # rather than from_pretrained, which would note where it was
+        auto.load_state_dict(load_file(start / "vae/diffusion_pytorch_model.safetensors"))
+        return auto, rows, commands
     state = torch.load(work / "vae.ckpt", weights_only=True)
     rows.append(ROW.format("autoencoder", **_time(state)))
     commands.append(COMMAND.format("vae", _time(state)["minutes"]))

@@ -6,12 +6,11 @@ import base64
 import json
 import re
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..browser import opened
+from ..browser import opened, quiet_after, until
 from .basic import Case
 from .client import Skipped, Webui
 
@@ -59,13 +58,13 @@ def generate(page: Any, web: Webui) -> str:
     info = page.locator("#html_info_txt2img")  # A1111 has two of them, one without text
     before = info.all_inner_texts()
     page.locator("#txt2img_generate").click()
-    end = time.time() + LONG
-    while time.time() < end:
-        page.wait_for_timeout(500)
-        texts = info.all_inner_texts()
-        if texts != before and not web.call("/sdapi/v1/progress?skip_current_image=true")["state"]["job"]:
-            return str(max(texts, key=len))
-    raise AssertionError("the generation did not end")
+
+    def ended() -> bool:
+        idle = not web.call("/sdapi/v1/progress?skip_current_image=true")["state"]["job"]
+        return idle and info.all_inner_texts() != before
+
+    until(page, ended, LONG)
+    return str(max(info.all_inner_texts(), key=len))
 
 
 def drop_picture(page: Any, png: str) -> None:
@@ -76,8 +75,9 @@ def drop_picture(page: Any, png: str) -> None:
         path.write_bytes(base64.b64decode(png.split(",")[-1]))
         page.locator("#pnginfo_image input[type=file]").set_input_files(str(path))
         page.locator("#tab_pnginfo", has_text="FouriScale").first.wait_for()
-    page.locator("#tab_pnginfo #txt2img_tab").click()
-    page.locator("#txt2img_generate").wait_for()
+    with quiet_after(page, LONG):
+        page.locator("#tab_pnginfo #txt2img_tab").click()
+        page.locator("#txt2img_generate").wait_for()
 
 
 def restored(web: Webui) -> str:
@@ -85,7 +85,6 @@ def restored(web: Webui) -> str:
     made = web.pictures(web.args(**WANTED))
     with open_page(web) as page:
         drop_picture(page, made["png"])
-        page.wait_for_timeout(3000)
         shown = shown_controls(page)
         expected = {"enabled": True, **WANTED, "base": web.base}
         wrong = {k: (shown[k], v) for k, v in expected.items() if shown[k] != v}
@@ -103,7 +102,6 @@ def plotted(web: Webui) -> str:
     made = web.pictures(web.args(**WANTED))
     with open_page(web) as page:
         drop_picture(page, made["png"])
-        page.wait_for_timeout(3000)
         pick(page, "#script_list", "X/Y/Z plot")
         plot = "#script_txt2img_xyz_plot"
         pick(page, f"{plot}_x_type", "[FouriScale] Start")

@@ -278,6 +278,7 @@ def parameters(request: Request, plan: Plan) -> str:
     if request.scheduler == "ddim" and request.eta:
         fields["Eta DDIM"] = request.eta
     if request.settings is not None and plan.active:
-        fields.update(infotext.to_fields(plan, request.preset or infotext.CUSTOM, request.own))
+        preset, window = request.preset or infotext.CUSTOM, (plan.start, plan.stop)
+        fields.update(infotext.to_fields(plan.settings, preset, request.own, window))
     prompt = " ".join([request.prompt, *(f"<lora:{name}:{weight:g}>" for name, weight in request.loras)])
     return infotext.infotext(prompt, request.negative, fields)

@@ -13,14 +13,16 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from ...errors import FouriScaleError, UnsupportedModelError
 from ...hooks import count_hooks
-from ...settings.settings import FAMILIES, LAYER_SETS, METHODS, ROUNDINGS
-from .args import CUSTOM_FIELDS, DEFAULTS, FIELDS, PASSES, RANGES, TITLE, parse
+from ...settings.fields import FAMILIES
+from ...settings.settings import ARGUMENTS
+from .args import DEFAULTS, TITLE, parse
 from .deciding import Page
 from .describe import NOT_LOADED, decide, sentence
 from .rows import find_unet
 from .run import Environment
 
 ROOT = "/fouriscale/v1"
+OR_NAMES = "or comma-separated names, * allowed"
 
 
 def serves_api(options: Any) -> bool:
@@ -112,20 +114,16 @@ def answer(asked: PlanQuery, environment: Environment, sd_model: Any) -> dict[st
 
 def schema_of_arguments() -> dict[str, Any]:
     """The script's arguments in positional order, with default, kind and what is allowed."""
-    layers = [*LAYER_SETS, "or comma-separated names, * allowed"]
-    choices = {"passes": list(PASSES), "layers": layers, "method": list(METHODS)}
-    choices["rounding"] = list(ROUNDINGS)
     arguments = []
-    for position, field in enumerate(dataclasses.fields(DEFAULTS)):
-        entry: dict[str, Any] = {"position": position, "name": field.name, "type": str(field.type)}
-        entry["default"] = getattr(DEFAULTS, field.name)
-        if field.name in choices:
-            entry["choices"] = choices[field.name]
-        if field.name in RANGES:
-            entry["minimum"], entry["maximum"] = RANGES[field.name]
-        if field.name in CUSTOM_FIELDS:
+    for field in ARGUMENTS:
+        entry: dict[str, Any] = {"position": field.position, "name": field.name, "type": field.argument_type}
+        entry["default"] = field.argument_default
+        if field.choices:
+            entry["choices"] = [*field.choices, *([OR_NAMES] if field.kind == "names" else [])]
+        if field.argument_range is not None:
+            entry["minimum"], entry["maximum"] = field.argument_range
+        if field.custom:
             entry["used"] = 'with the preset "Custom", or when given by name'
         arguments.append(entry)
     example = {"alwayson_scripts": {TITLE: {"args": [{"enabled": True, "preset": DEFAULTS.preset}]}}}
-    assert tuple(a["name"] for a in arguments) == FIELDS
     return {"title": TITLE, "arguments": arguments, "example": example}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...settings.presets import AUTO
-from ...settings.settings import LAYER_SETS, METHODS, ROUNDINGS
-from .args import CUSTOM, PASSES
+from ...settings.fields import AUTO, CUSTOM, Field
+from ...settings.settings import FIELDS
 from .run import XYZ_ATTRIBUTE
 
 PREFIX = "[FouriScale] "
@@ -31,32 +30,23 @@ def add_axes(xyz: Any, preset_names: Callable[[], list[str]]) -> int:
 
         return apply
 
-    switch = {"choices": lambda: ["True", "False"]}
-    axes: list[tuple[str, str, type, dict[str, Any]]] = [
-        ("Enabled", "enabled", str, switch),
-        ("Preset", "preset", str, {"choices": lambda: [AUTO, *preset_names(), CUSTOM]}),
-        ("Pass", "passes", str, {"choices": lambda: list(PASSES)}),
-        ("Start", "start", float, {}),
-        ("Stop", "stop", float, {}),
-        ("Dilation", "dilation", float, {}),
-        ("Layers", "layers", str, {"choices": lambda: list(LAYER_SETS)}),
-        ("Guidance", "guidance", str, switch),
-        ("Filter", "filter", str, switch),
-        ("Base size", "base", str, {}),
-        ("Strong stop-band", "stopband_strong", float, {}),
-        ("Weak stop-band", "stopband_weak", float, {}),
-        ("Amplified guidance", "amp_guidance", float, {}),
-        ("FreeU", "freeu", str, switch),
-        ("Method", "method", str, {"choices": lambda: list(METHODS)}),
-        ("Low memory", "low_memory", str, switch),
-        ("Fast", "fast", str, switch),
-        ("Rounding", "rounding", str, {"choices": lambda: list(ROUNDINGS)}),
-    ]
     present = {option.label for option in xyz.axis_options}
     new = [
-        xyz.AxisOption(PREFIX + label, kind, setter(field), **extra)
-        for label, field, kind, extra in axes
-        if PREFIX + label not in present
-    ]
+        xyz.AxisOption(
+            f"{PREFIX}{field.axis}", float if field.kind == "number" else str, setter(field.name),
+            **choices_of(field, preset_names),
+        )
+        for field in FIELDS
+        if field.axis is not None and f"{PREFIX}{field.axis}" not in present
+    ]  # fmt: skip
     xyz.axis_options.extend(new)
     return len(new)
+
+
+def choices_of(field: Field, preset_names: Callable[[], list[str]]) -> dict[str, Any]:
+    """What an axis may offer: nothing for numbers and free text. A text may be given as text everywhere."""
+    if field.name == "preset":
+        return {"choices": lambda: [AUTO, *preset_names(), CUSTOM]}
+    if field.argument_type == "bool":
+        return {"choices": lambda: ["True", "False"]}
+    return {"choices": lambda: list(field.choices)} if field.choices else {}

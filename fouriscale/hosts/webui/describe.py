@@ -45,10 +45,9 @@ def words(decision: Decision) -> tuple[Words, ...]:
 
 
 def _deed(made: Plan) -> str:
-    method = made.settings.method
-    named = "" if method == "fouriscale" else f"{METHODS[method]}, "
-    what = f"dilation {made.dilation:.3g} over {px(made.base)}" if made.layers else "queries scaled"
-    return f"{named}{what}, about {made.cost:.1f}× time"
+    # The method that is there by default goes without saying.
+    named = f"{METHODS[made.settings.method]}, " if "method" in made.settings.non_defaults() else ""
+    return f"{named}{made.method.header()}, about {made.cost:.1f}× time"
 
 
 def sentence(decision: Decision) -> str:

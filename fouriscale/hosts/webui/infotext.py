@@ -8,11 +8,14 @@ from typing import Any
 from ...errors import SettingsError
 from ...planning.plans import Plan
 from ...settings import infotext
-from ...settings.infotext import KEYS, PREFIX, SWITCHES
+from ...settings.infotext import KEYS, PREFIX, SWITCHES, VALUES
+from ...settings.settings import BY_NAME
 from .args import CUSTOM, DEFAULTS, FIELDS, Parsed
 
 NO_EFFECT = f"{PREFIX} had no effect"  # its value is the reason; nothing is pasted from it
 LABELS = {name: KEYS[name] for name in FIELDS if name in KEYS}
+# What only the panel knows, beside whether and by which preset: written where it differs from its default.
+_PANEL = tuple(name for name in LABELS if name not in ("enabled", "preset", *SWITCHES, *VALUES))
 __all__ = ["LABELS", "NO_EFFECT", "PREFIX", "fields_of", "paste_functions"]
 
 
@@ -24,13 +27,13 @@ def fields_of(parsed: Parsed, preset: str, plan: Plan) -> dict[str, Any]:
     """
     args = parsed.args
     if preset == CUSTOM or parsed.explicit:
-        fields = infotext.to_fields(plan, CUSTOM, None)
+        fields = infotext.to_fields(plan.settings, CUSTOM, None, (plan.start, plan.stop))
     else:
         chosen = {name: getattr(args, name) for name in SWITCHES if getattr(args, name) != getattr(DEFAULTS, name)}
-        fields = infotext.named_fields(preset, chosen)
-    for name in ("passes", "size_conditioning"):
+        fields = infotext.named_fields(preset, {**chosen, **infotext.told_anyway(plan.settings)})
+    for name in _PANEL:
         if getattr(args, name) != getattr(DEFAULTS, name):
-            fields[LABELS[name]] = getattr(args, name)
+            fields[LABELS[name]] = BY_NAME[name].to_text(getattr(args, name))
     return fields
 
 
@@ -44,8 +47,8 @@ def paste_functions() -> dict[str, Callable[[Mapping[str, Any]], Any]]:
         def read(pairs: Mapping[str, Any]) -> Any:
             value: Any = infotext.read_fields(pairs).get(name)
             try:
-                if name == "freeu" and value is not None and "x" in value:  # the control is a switch; numbers are on
-                    value = bool(infotext.from_fields({KEYS["freeu"]: value}).freeu)
+                if BY_NAME[name].kind == "freeu" and value is not None and "x" in value:
+                    value = bool(BY_NAME[name].checked(BY_NAME[name].from_text(value)))  # a switch; numbers are on
                 return getattr(Parsed(DEFAULTS).with_values({name: value}).args, name)
             except SettingsError:
                 return getattr(DEFAULTS, name)

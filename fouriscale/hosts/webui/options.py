@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...settings.presets import AUTO
-from .args import CUSTOM
+from ...settings.fields import AUTO, CUSTOM
 from .log import LEVELS, get_logger, set_level
 from .report import Report
 from .run import Environment

@@ -10,9 +10,10 @@ from typing import Any
 
 import gradio as gr
 
-from ...settings.presets import AUTO
-from ...settings.settings import LAYER_SETS, METHODS, ROUNDINGS
-from .args import CUSTOM, DEFAULTS, FIELDS, PASSES, TITLE
+from ...settings.fields import AUTO, CUSTOM
+from ...settings.settings import BY_NAME
+from .args import FIELDS, TITLE
+from .controls import add_layer, follow_method
 from .deciding import Page
 from .describe import headline
 from .infotext import paste_functions
@@ -57,54 +58,20 @@ def build(tab: str, host: PanelHost) -> Panel:
     def element(name: str) -> str:
         return f"{tab}_fouriscale_{name}"
 
+    made: dict[str, Any] = {}
     with host.accordion(host.enabled, label=TITLE, elem_id=element("enabled")) as enabled:
+        made["enabled"] = getattr(enabled, "checkbox", enabled)
         with enabled.extra():
             head = gr.HTML("", elem_id=element("headline"))
         with gr.Row():
-            preset = gr.Dropdown(
-                label="FouriScale preset",
-                choices=_names(host),
-                value=host.default_preset,
-                elem_id=element("preset"),
-                info="Auto follows model and size. Custom uses the sliders below.",
-                allow_custom_value=True,  # a pasted name that is not known here must not fail the generation
-            )
+            made["preset"] = _preset_list(host, element)
             use_size = gr.Button("Set size from preset", elem_id=element("use_size"), size="sm", scale=0)
             renew = gr.Button("Renew list", elem_id=element("renew"), size="sm", scale=0)
         size_note = gr.HTML("", elem_id=element("size_note"))
-        with gr.Row():
-            passes = gr.Radio(list(PASSES), value=PASSES[0], label="Pass", elem_id=element("passes"))
-            layers = gr.Dropdown(
-                list(LAYER_SETS),
-                value=DEFAULTS.layers,
-                label="FouriScale layers",
-                elem_id=element("layers"),
-                info="down+mid leaves the up blocks plain.",
-                allow_custom_value=True,
-            )
-        with gr.Row():
-            guidance = gr.Checkbox(
-                True, label="Guidance (detail, at the price of extra rows)", elem_id=element("guidance")
-            )
-            low_pass = gr.Checkbox(True, label="Low-pass filter", elem_id=element("filter"))
-            conditioning = gr.Checkbox(
-                True, label="Tell SDXL the base size instead of the real one", elem_id=element("size_conditioning")
-            )
-            freeu = gr.Checkbox(False, label="FreeU (the authors' values)", elem_id=element("freeu"))
-        with gr.Row():
-            method = gr.Dropdown(
-                list(METHODS), value=DEFAULTS.method, label="Method", elem_id=element("method"),
-                info="The others are for comparison.",
-            )  # fmt: skip
-            amp = _slider("Amplified guidance before start", "amp_guidance", 1.0, 4.0, 0.1, element)
-            low_memory = gr.Checkbox(
-                False, label="Low memory (extra rows in a UNet call of their own)", elem_id=element("low_memory")
-            )
-            fast = gr.Checkbox(
-                False, label="Fast (extra rows in every second step, not exact)", elem_id=element("fast")
-            )
+        add_layer("first", element, made)
+        add_layer("advanced", element, made)
         with gr.Accordion("Custom", open=False, elem_id=element("custom")):
-            *custom, rounding = _custom_controls(element)
+            add_layer("expert", element, made)
             plot = gr.HTML("", elem_id=element("plot"))
             with gr.Row():
                 name = gr.Textbox("", label="Preset name", elem_id=element("preset_name"), max_lines=1)
@@ -113,29 +80,14 @@ def build(tab: str, host: PanelHost) -> Panel:
                 delete = gr.Button("Delete preset", elem_id=element("delete"))
             message = gr.HTML("", elem_id=element("message"))
         refresh = gr.Button("Refresh", visible=False, elem_id=element("refresh"))
-    controls = [
-        getattr(enabled, "checkbox", enabled),
-        preset,
-        passes,
-        layers,
-        guidance,
-        low_pass,
-        conditioning,
-        *custom,
-        amp,
-        freeu,
-        method,
-        low_memory,
-        fast,
-        rounding,
-    ]
-    assert len(controls) == len(FIELDS)
+    controls = [made[name] for name in FIELDS]
     event = _live_headline(host, tab, controls, (head, plot), refresh)
+    follow_method(made, refresh)
 
     def names_now() -> Any:
         return gr.update(choices=_names(host))
 
-    renewing: dict[str, Any] = {"fn": names_now, "inputs": [], "outputs": [preset]}
+    renewing: dict[str, Any] = {"fn": names_now, "inputs": [], "outputs": [made["preset"]]}
     renewing |= {"show_progress": "hidden", "queue": False}
     for button in (renew, refresh):  # presets may have been saved in the other tab, or put into the folder
         button.click(**renewing)
@@ -143,26 +95,16 @@ def build(tab: str, host: PanelHost) -> Panel:
     return Panel(controls, [event, renewing] if event else [renewing])
 
 
-def _custom_controls(element: Callable[[str], str]) -> list[Any]:
-    """start … stopband_weak, in the order of the arguments, and rounding."""
-    with gr.Row():
-        start = _slider("FouriScale start", "start", 0.0, 1.0, 0.05, element)
-        stop = _slider("FouriScale stop", "stop", 0.0, 1.0, 0.05, element)
-        dilation = _slider("Dilation (0: by size)", "dilation", 0.0, 8.0, 0.25, element)
-    with gr.Row():
-        base = gr.Textbox(
-            "", label="Base size", placeholder="auto, or WIDTHxHEIGHT", elem_id=element("base"), max_lines=1
-        )
-        strong = _slider("Strong stop-band (-1: by model)", "stopband_strong", -1.0, 1.0, 0.05, element)
-        weak = _slider("Weak stop-band (-1: by model)", "stopband_weak", -1.0, 1.0, 0.05, element)
-        rounding = gr.Dropdown(
-            list(ROUNDINGS), value=DEFAULTS.rounding, label="Between whole multiples", elem_id=element("rounding")
-        )
-    return [start, stop, dilation, base, strong, weak, rounding]
-
-
-def _slider(label: str, field: str, low: float, high: float, step: float, element: Callable[[str], str]) -> Any:
-    return gr.Slider(low, high, value=getattr(DEFAULTS, field), step=step, label=label, elem_id=element(field))
+def _preset_list(host: PanelHost, element: Callable[[str], str]) -> Any:
+    field = BY_NAME["preset"]
+    return gr.Dropdown(
+        label=field.label,
+        choices=_names(host),
+        value=host.default_preset,
+        elem_id=element(field.name),
+        info=field.info,
+        allow_custom_value=True,  # a pasted name that is not known here must not fail the generation
+    )
 
 
 def _names(host: PanelHost) -> list[str]:

@@ -10,9 +10,10 @@ from typing import Any
 import gradio as gr
 
 from ...errors import FouriScaleError
-from ...settings.presets import AUTO, find, same_name
+from ...settings.fields import AUTO, CUSTOM
+from ...settings.presets import find, same_name
 from . import user_presets
-from .args import CUSTOM, parse
+from .args import parse
 from .describe import plan_now
 
 

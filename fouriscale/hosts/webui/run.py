@@ -19,8 +19,10 @@ from . import infotext, vae
 from .args import DEFAULTS, Parsed, parse, wants
 from .deciding import FIRST, HostState, Pass, PassDecision, Request, pass_of, plan_for
 from .log import get_logger
+from .noise import noise_of
 from .report import Report
 from .rows import A1111Rows, ForgeRows, WebuiRows, find_unet, is_forge, refuse_compiled_host
+from .wrapping import Wrapping
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
@@ -62,7 +64,7 @@ class Run:
         self._preset = ""
         self._said: set[str] = set()
         self._tiles = vae.VaeTiles(environment.smallest_tiled, self._note)
-        self._wrapped: list[tuple[Any, str, Any, Any]] = []  # object, name, our function, what the object had itself
+        self._wrapping = Wrapping()
 
     @property
     def session(self) -> Session | None:
@@ -75,7 +77,7 @@ class Run:
 
     def wrap_close(self) -> None:
         """The host closes its processing object however a job ends; clean up there too."""
-        self._wrap(self._p, "close", self.finish)
+        self._wrapping.wrap(self._p, "close", self.finish)
 
     def before_pass(self, latent_shape: Sequence[int]) -> None:
         """Plan and attach for a pass whose latent has `latent_shape` (n, c, h, w). Never raises on bad input."""
@@ -84,7 +86,7 @@ class Run:
         self._pass, self._announced = pass_of(self._p, latent_shape), True
         self._attach()
         if self._session is not None:
-            self._wrap(getattr(self._p, "sampler", None), "launch_sampling", self.end_pass)
+            self._wrapping.wrap(getattr(self._p, "sampler", None), "launch_sampling", self.end_pass)
 
     def _attach(self) -> None:
         try:
@@ -113,7 +115,7 @@ class Run:
         if is_forge(model) and decided.method.weak_label is not None and not decided.settings.low_memory:
             _reserve_memory(self._p, decided.size)
         adapter = (ForgeRows if is_forge(model) else A1111Rows)(base, self._note)
-        self._session = attach(unet, decided, None, adapter)
+        self._session = attach(unet, decided, None, adapter, noise_of(model))
         self._adapter, self._unet = adapter, unet
         get_logger().debug("attached: %s", decided)
 
@@ -145,7 +147,7 @@ class Run:
     def end_pass(self) -> None:
         """Detach, put the host's methods back, and write down what was done. Safe to call at any time, and twice."""
         self._close_session()
-        self._unwrap("launch_sampling")
+        self._wrapping.unwrap("launch_sampling")
 
     def end_batch(self) -> None:
         """The pictures of a batch are there. Says so if the host announced none of their passes."""
@@ -157,7 +159,7 @@ class Run:
         """The end of the generation: nothing of the run is left on the host's objects."""
         self.end_pass()
         self._tiles.remove()  # after the pass, as pictures are decoded after it
-        self._unwrap("close")
+        self._wrapping.unwrap("close")
         if run_of(self._p) is self:
             delattr(self._p, ATTRIBUTE)
         self._environment.report.finish(self._job)
@@ -210,31 +212,6 @@ class Run:
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
         self._job.write(found)
-
-    def _wrap(self, owner: Any, name: str, clean_up: Callable[[], None]) -> None:
-        original = getattr(owner, name, None)
-        if original is None:
-            return
-
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return original(*args, **kwargs)
-            finally:
-                clean_up()
-
-        self._wrapped.append((owner, name, wrapped, vars(owner).get(name)))
-        setattr(owner, name, wrapped)
-
-    def _unwrap(self, wanted: str) -> None:
-        """Undo `_wrap`, without touching what other extensions wrapped before or after."""
-        for owner, name, wrapped, before in self._wrapped:
-            if name != wanted or vars(owner).get(name) is not wrapped:
-                continue
-            if before is None:
-                delattr(owner, name)
-            else:
-                setattr(owner, name, before)
-        self._wrapped = [entry for entry in self._wrapped if entry[1] != wanted]
 
 
 def begin(p: Any, values: Sequence[Any], environment: Environment) -> Run | None:

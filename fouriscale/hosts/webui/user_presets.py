@@ -20,9 +20,9 @@ import yaml
 
 from ...errors import SettingsError
 from ...settings.bounded_yaml import LARGEST
+from ...settings.fields import CUSTOM
 from ...settings.presets import PACKAGE, Preset, find, load, read_content, read_file, same_name
 from ...settings.settings import Settings
-from .args import CUSTOM
 
 _ALLOWED = re.compile(r"[\w][\w .,()×+-]{0,59}")
 # Windows opens a device by these names, whatever comes behind a dot.

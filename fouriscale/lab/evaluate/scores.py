@@ -147,7 +147,8 @@ class Scores:
         """What sets are compared to, (n, k): base-size pictures, or patches of the true drawings at full size."""
         if (kind, size) not in self._references:
             if kind == "patches" and self.known:
-                values = true_patches(*pixels(size, self.store.run["base"]), self.store.run["prompts"])
+                width, height = pixels(size, self.store.run["base"])
+                values = true_patches(width, height, self.store.run["prompts"], len(self.base))
             else:
                 values = self._features(self.base, kind)
             flat = values.reshape(-1, values.shape[-1])

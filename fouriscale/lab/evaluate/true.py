@@ -10,7 +10,6 @@ from ..measure import features, likeness, recognition, truth
 
 DISTANCES = tuple(f"distance_{side}" for side in likeness.SIDES)
 SMALLEST, LARGEST = 0.5, 0.94  # of a frame's shorter side, as the model was trained
-REFERENCES = 96  # pictures; each gives eight patches
 
 
 def knows(prompts: Iterable[str]) -> bool:
@@ -27,7 +26,7 @@ def true_metrics(picture: np.ndarray, word: str) -> dict[str, float]:
     }  # fmt: skip
 
 
-def true_patches(width: int, height: int, words: list[str], count: int = REFERENCES) -> np.ndarray:
+def true_patches(width: int, height: int, words: list[str], count: int) -> np.ndarray:
     """Patches of the drawings at full size, (count, 8, k): each of `words` in turn, placed as the model places it."""
     rng = np.random.RandomState(0)
     found = []
