@@ -46,14 +46,10 @@ def test_the_naive_steps_leave_no_trace() -> None:
     kind = timing.step_kinds(subject.plan("reference"))[0]
     subject.step("reference", kind)()
     assert traces(subject.unet) == before
-
-    def broken_off() -> None:
-        with naive.patched(subject.unet, family="sdxl", latent_h=20, base_px=(64, 64), d=2.0):
-            assert traces(subject.unet) != before
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        broken_off()
+    patched = naive.patched(subject.unet, family="sdxl", latent_h=20, base_px=(64, 64), d=2.0)
+    with pytest.raises(KeyboardInterrupt), patched:  # noqa: PT012
+        assert traces(subject.unet) != before
+        raise KeyboardInterrupt
     assert traces(subject.unet) == before
 
 
