@@ -74,14 +74,7 @@ def bind_buttons(host: Any, controls: Sequence[Any], widgets: Widgets, names: Ca
         return answer(f"deleted {place.name}{place.loss() if place.others else ''}", AUTO)
 
     def size_of(chosen: str) -> Any:
-        name = str(chosen or "")
-        try:
-            found = None if same_name(name, CUSTOM) else find(name, host.environment().presets)
-        except FouriScaleError as error:
-            return gr.update(), gr.update(), escape(str(error))
-        if found is None or found.size is None:
-            return gr.update(), gr.update(), escape(f"{name} has no size of its own")
-        return (*found.size, "")
+        return _size_of(host, str(chosen or ""))
 
     asked = gr.State("")
     outputs = [preset, widgets.message, widgets.replace, asked]
@@ -92,3 +85,14 @@ def bind_buttons(host: Any, controls: Sequence[Any], widgets: Widgets, names: Ca
         widgets.replace.click(replace_preset, inputs=[asked, *inputs], outputs=outputs, show_progress="hidden")
         sizes = [*host.size_inputs, widgets.size_note]
         widgets.use_size.click(size_of, inputs=[preset], outputs=sizes, show_progress="hidden")
+
+
+def _size_of(host: Any, name: str) -> Any:
+    """Width and height of the preset `name`, and what to say of them."""
+    try:
+        found = None if same_name(name, CUSTOM) else find(name, host.environment().presets)
+    except FouriScaleError as error:
+        return gr.update(), gr.update(), escape(str(error))
+    if found is None or found.size is None:
+        return gr.update(), gr.update(), escape(f"{name} has no size of its own")
+    return (*found.size, "")
