@@ -520,6 +520,7 @@ def of_rank(launcher: subprocess.Popen[str], rank: int) -> psutil.Process:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("processes")
 @pytest.mark.timeout(900)
 def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path) -> None:  # noqa: F811
     """Nothing is lost, nothing made twice, and every picture is the one that a single process makes, bit for bit."""
@@ -563,6 +564,7 @@ def test_two_processes_one_killed(cli: Cli, words: list[object], tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("processes")
 @pytest.mark.timeout(900)
 def test_two_processes_refuse_once(cli: Cli, words: list[object], tmp_path: Path) -> None:  # noqa: F811
     assert cli(*words, "--out", tmp_path / "made")[0] == 0

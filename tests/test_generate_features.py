@@ -232,7 +232,8 @@ def test_fouriscale_on_top_of_a_lora_equals_hand_merged_weights(
     added = lora(tmp_path / "a.safetensors", pipe.unet)
     plain = make(pipe), make(pipe, fs.Settings())
     add_loras(pipe, [(tmp_path / "a.safetensors", 0.0)])
-    assert [k for k, v in other.unet.state_dict().items() if not torch.equal(v, pipe.unet.state_dict()[k])] == []
+    weights = pipe.unet.state_dict()
+    assert [k for k, v in other.unet.state_dict().items() if not torch.equal(v, weights[k])] == []
     torch.testing.assert_close(make(pipe, fs.Settings()), plain[1], atol=1e-4, rtol=0)
     add_loras(pipe, [(tmp_path / "a.safetensors", 0.7)])
     with torch.no_grad():

@@ -76,6 +76,17 @@ def test_no_error_of_pip_is_hidden() -> None:
         assert [line for line in installs if "2>" in line or "|| true" in line or line.startswith("\t-")] == []
 
 
+def test_a_run_names_what_it_leaves_out(tmp_path: Path) -> None:
+    skipping = (
+        "import pytest\n\n@pytest.mark.parametrize('x', [1, 2])\ndef test_x(x): pytest.skip('no such thing here')\n"
+    )
+    (tmp_path / "test_x.py").write_text(skipping, encoding="utf-8")
+    run = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    assert "left out: 2 tests: no such thing here" in done.stdout.splitlines()
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""

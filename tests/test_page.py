@@ -27,7 +27,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
-@pytest.fixture(scope="module", params=["gradio3", "gradio4"])
+# One browser and one server for each gradio, in whichever process its tests are run.
+KINDS = [pytest.param(name, marks=pytest.mark.xdist_group(f"page-{name}")) for name in hosts_gradio.NAMES]
+
+
+@pytest.fixture(scope="module", params=KINDS)
 def page(request):
     """The page, opened in Chromium, with the headline already there."""
     playwright = pytest.importorskip("playwright.sync_api")
