@@ -65,7 +65,7 @@ def test_kinds_of_steps_of_published_runs() -> None:
 
 
 def test_kinds_of_steps_in_fast_mode() -> None:
-    """Twins in every second step until stop; the coarse grid until start, and not with SDXL's stop-band."""
+    """Weak rows in every second step until stop; the coarse grid until start, and not with SDXL's stop-band."""
     kinds = timing.step_kinds(fs.plan_family("sd15", 1024, 1024, fs.Settings(fast=True)))
     assert [(k.name, k.count, k.step) for k in kinds] == [
         ("2/2 coarse", 6, 4), ("2/2 coarse kept", 5, 5), ("2/2 kept", 8, 17), ("2/2", 9, 20), ("2/2 alike", 2, 23),
@@ -78,7 +78,7 @@ def test_kinds_of_steps_in_fast_mode() -> None:
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_a_kept_step_has_no_twins_and_can_be_timed_again(family: str) -> None:
+def test_a_kept_step_has_no_weak_rows_and_can_be_timed_again(family: str) -> None:
     subject = subject_of(family, 160, 160)
     seen: list[int] = []
     subject.unet.conv_out.register_forward_hook(lambda m, a, o: seen.append(len(o)))
@@ -172,7 +172,7 @@ def test_without_dilation_the_filters_stay() -> None:
 
 
 def test_each_part_is_left_out_alone() -> None:
-    """Without filters the twins would be their rows, but their time is not the filters'."""
+    """Without filters the weak rows would be their rows, but their time is not the filters'."""
     subject = subject_of("sd15")
     rows: list[int] = []
     subject.unet.conv_out.register_forward_hook(lambda m, a, o: rows.append(len(o)))

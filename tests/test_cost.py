@@ -55,7 +55,8 @@ def operations(unet: UNet2DConditionModel, call: dict[str, Any]) -> int:
 
 
 # The filters' products are not in the estimate: their share falls with the channels, and without them SD 1.5's rows and
-# twins would be the same. The last: attention's pairs of 64×64 points, and blocks that have them before the first twin.
+# weak rows would be the same. The last: attention's pairs of 64×64 points, and blocks that have them before the first
+# weak row.
 @pytest.mark.parametrize(
     ("family", "side", "changes", "tolerance"),
     [
@@ -70,7 +71,7 @@ def operations(unet: UNet2DConditionModel, call: dict[str, Any]) -> int:
 def test_the_estimate_is_the_share_of_operations_that_a_run_adds(
     family: str, side: int, changes: dict[str, Any], tolerance: float
 ) -> None:
-    """Operations of real calls with and without twins, as often as each is in a run, over those of plain calls."""
+    """Operations of real calls with and without weak rows, as often as each is in a run, over those of plain calls."""
     channels = {"sd15": (32, 32, 64, 64), "sdxl": (16, 16, 32)}[family]
     unet = build(family, block_out_channels=channels)
     call = inputs(family, 2, side // 8, side // 8) | {"encoder_hidden_states": noise(2, 77, 8)}

@@ -366,7 +366,7 @@ def test_a_coarse_start_without_a_known_prediction_is_refused(pipes: dict[str, A
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("cfg", "inside", "outside"), [(1.0, 2, 1), (5.0, 3, 2)])
 def test_rows_inside_the_unet(pipes: dict[str, Any], family: str, cfg: float, inside: int, outside: int) -> None:
-    """cond and its weak twin, and uncond where the guidance scale is above 1; plain after `stop`."""
+    """cond and its weak row, and uncond where the guidance scale is above 1; plain after `stop`."""
     pipe = pipes[family]
     plain = make(pipe, None, cfg=cfg)
     with (

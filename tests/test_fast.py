@@ -161,9 +161,9 @@ def test_downsamplers_stay_on_the_fine_grid_where_they_are_filtered_too() -> Non
     plan = fs.plan_family("sd15", 1536, 1536, FAST)
     for layer in plan.layers:
         stride = 2 if layer.role == "downsampler" else 1
-        host, twin = (plan.method.treatment(layer, is_twin, 3.0, (96, 96), stride) for is_twin in (False, True))
+        host, weak = (plan.method.treatment(layer, is_weak, 3.0, (96, 96), stride) for is_weak in (False, True))
         assert host.on_grid == (layer.role == "resnet")
-        assert not twin.on_grid
-        assert host.dilation == twin.dilation == 3
+        assert not weak.on_grid
+        assert host.dilation == weak.dilation == 3
         assert (host.filter is None) == (layer.role == "upsampler")
     assert not any(plan.method.treatment(layer, False, 1.0, (96, 96), 1).on_grid for layer in plan.layers)

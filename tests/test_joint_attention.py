@@ -1,4 +1,4 @@
-"""One softmax for a cond row and its weak twin: the same numbers as two attentions, and nothing left behind."""
+"""One softmax for a cond row and its weak row: the same numbers as two attentions, and nothing left behind."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_tuples_and_amplified_guidance() -> None:
     assert largest(outputs[0] - outputs[1]) <= 1e-5
 
 
-def test_no_call_has_more_rows_than_cond_rows_and_their_twins() -> None:
+def test_no_call_has_more_rows_than_cond_rows_and_their_weak_rows() -> None:
     unet = build("sd15")
     seen: dict[bool, list[int]] = {}
     for low in (False, True):

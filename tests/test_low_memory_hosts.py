@@ -64,7 +64,7 @@ def test_the_same_picture(
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("forge", [False, True])
-def test_fast_mode_has_no_twins_in_the_second_step(
+def test_fast_mode_has_no_weak_rows_in_the_second_step(
     monkeypatch: pytest.MonkeyPatch, forge: bool, prompts: dict[str, Any], rows: list[int]
 ) -> None:
     host = Host(monkeypatch, "sdxl", forge)

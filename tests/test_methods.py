@@ -97,8 +97,8 @@ def test_published_numbers(
             dilation = plan.dilation_at((step, 50))
             assert (dilation > 1.0) == (step < tau)
             for layer in plan.layers if dilation > 1.0 else ():
-                for twin, values in ((False, table), (True, damped or table)):
-                    treatment = plan.method.treatment(layer, twin, dilation, (40, 40), 1)
+                for weak, values in ((False, table), (True, damped or table)):
+                    treatment = plan.method.treatment(layer, weak, dilation, (40, 40), 1)
                     expected = at_step(published(values, layer.name), step, tau, progressive)
                     assert treatment.dilation == math.ceil(expected), (step, layer.name)
                     assert treatment.stretch == math.ceil(expected) / expected

@@ -1,4 +1,4 @@
-"""The oracle against tensors of the authors' program and against figures that can be checked by hand.
+"""The oracle against tensors of the published program and against figures that can be checked by hand.
 
 The whole-UNet golden cases take over half a minute each and are marked `slow`.
 """

@@ -132,7 +132,7 @@ def test_without_guidance_the_cond_row_is_the_strong_estimate(family: str) -> No
 
 @pytest.mark.parametrize("layers", ["down+mid", "mid", "mid_block.resnets.1.conv2, up_blocks.0.resnets.*"])
 def test_fewer_layers(layers: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks that are computed once for a cond row and its twin grow with the first hooked layer."""
+    """The blocks that are computed once for a cond row and its weak row grow with the first hooked layer."""
     case = Case((20, 22), (8, 8), None, 20, 35, 5)
     call = inputs("sd15", 2, *case.size)
     unet = unet_of("sd15")

@@ -114,6 +114,6 @@ def test_it_is_asked_for_and_spoken_of(grown: Any) -> None:
     decision = deciding.plan_for(grown("unet.structure").blueprint_structure("sd15"), request)
     assert describe.sentence(decision) == "SD 1.5 1024×1024: Half way, dilation 2 over 512×512, about 1.0× time"
     infotext, settings = grown("settings.infotext"), grown("settings").Settings(method="half-way")
-    fields = infotext.to_fields(grown("").plan_family("sd15", 1024, 1024, settings), "Custom", None)
+    fields = infotext.to_fields(settings, "Custom", None, (0.5, 0.5))
     assert fields["FouriScale method"] == "half-way"
     assert infotext.from_fields(fields).method == "half-way"

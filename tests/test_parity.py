@@ -1,4 +1,4 @@
-"""The engine against tensors of the authors' program, under diffusers' and under ldm's naming."""
+"""The engine against tensors of the published program, under diffusers' and under ldm's naming."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_ldm_and_diffusers_agree_with_the_golden_weights(family: str, step: int)
 
 
 def hooked_convolution(plan: fs.Plan, layer: Layer, dilation: float, weight: Tensor, bias: Tensor, stride: int) -> Any:
-    """A convolution with the hooks of `layer`, in a call whose rows are uncond, cond and cond's weak twin."""
+    """A convolution with the hooks of `layer`, in a call whose rows are uncond, cond and cond's weak row."""
     outputs, channels = weight.shape[:2]
     conv = nn.Conv2d(channels, outputs, 3, stride=stride, padding=1)
     with torch.no_grad():

@@ -110,7 +110,7 @@ def test_plans_become_plain_values(settings: fs.Settings | None) -> None:
         ({"method": "scalecrafter", "guidance": False}, None),
     ],
 )
-def test_which_rows_get_twins_and_what_that_costs(changes: dict[str, Any], doubled: str | None) -> None:
+def test_which_rows_get_weak_rows_and_what_that_costs(changes: dict[str, Any], doubled: str | None) -> None:
     plan = fs.plan_family("sd15", 2048, 2048, fs.Settings(**changes))
     assert plan.method.weak_label == doubled
     assert (plan.cost > 1.0) == (doubled is not None)

@@ -1,4 +1,4 @@
-"""The weak twins of cond rows: how they are appended and folded, and that the shape of the calls does not matter."""
+"""The weak rows of cond rows: how they are appended and folded, and that the shape of the calls does not matter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ labels_of_chunks = st.lists(st.sampled_from(["uncond", "cond"]), min_size=1, max
 
 @given(labels=labels_of_chunks, chunk=st.integers(1, 3))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_appended_twins_come_back_in_their_places(labels: list[str], chunk: int) -> None:
+def test_appended_weak_rows_come_back_in_their_places(labels: list[str], chunk: int) -> None:
     rows = RowMap.of(labels, chunk * len(labels))
     by_row = [label for label in labels for _ in range(chunk)]
     assert rows.cond == tuple(i for i, label in enumerate(by_row) if label == "cond")
@@ -186,7 +186,7 @@ def test_any_order_of_rows_equals_single_calls(family: str, step: int, labels: t
     assert largest(expected - run(unet, call)) > 100 * TOLERANCE
 
 
-def test_cond_rows_are_weak_estimates_and_uncond_rows_strong_ones() -> None:
+def test_cond_rows_come_from_weak_rows_and_uncond_rows_are_strong() -> None:
     unet = build("sdxl")
     plan = plan_for(unet)
     call = inputs("sdxl", 1, LATENT, LATENT)
@@ -392,7 +392,7 @@ def test_frozen_output_records_are_replaced() -> None:
     assert len(before.sample) == 3
 
 
-# --- twins that would be their rows ----------------------------------------------------------------------------------
+# --- weak rows that would be their rows ------------------------------------------------------------------------------
 
 
 class AlwaysWeakRows(FouriScale):
@@ -404,7 +404,7 @@ class AlwaysWeakRows(FouriScale):
 
 @pytest.mark.parametrize("settings", [{}, {"rounding": "down"}, {"layers": "mid"}, {"filter": False}])
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_twins_are_left_out_where_they_would_be_their_rows_and_nowhere_else(
+def test_weak_rows_are_left_out_where_they_would_be_their_rows_and_nowhere_else(
     family: str, settings: dict[str, Any]
 ) -> None:
     unet = build(family)

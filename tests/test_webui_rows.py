@@ -22,7 +22,7 @@ from webui_standin import COND, SIZES, STEP, TIMESTEPS, Host, Processing, join, 
 from webui_unets import Control, inner_rows, three_rows
 
 TOLERANCE = 1e-5
-TWINS = (True, True, False)  # in which of the three steps the UNet is dilated
+WITH_WEAK = (True, True, False)  # in which of the three steps the UNet is dilated
 AND = {"weights": ((0.6, 0.5), (0.6, 0.5))}
 
 
@@ -102,7 +102,7 @@ def test_picture_is_that_of_the_plain_computation(
 
 
 def test_the_plain_computation_tells_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twins, dilation and order all matter by far more than the tolerance."""
+    """Weak rows, dilation and order all matter by far more than the tolerance."""
     host = Host(monkeypatch)
     p, (picture,) = host.request(True)
     plan = plan_of(host, p, guidance=False)
@@ -115,7 +115,7 @@ def test_rows_inside_the_unet(monkeypatch: pytest.MonkeyPatch, forge: bool) -> N
     host = Host(monkeypatch, forge=forge)
     with inner_rows(host.unet) as rows:
         host.request(True)
-    assert rows == [3 if twins else 2 for twins in TWINS]
+    assert rows == [3 if weak else 2 for weak in WITH_WEAK]
 
 
 def test_attention_replaced_throughout_finds_every_mark_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def test_attention_replaced_throughout_finds_every_mark_once(monkeypatch: pytest
 
     host.around_unet = around
     p, (picture,) = host.request(True, prompts=words("sd15", weights=((1.0,), (1.0,))))
-    assert set(batches) == {2, 4}  # 4: two cond rows and their twins, or the plain call at the end
+    assert set(batches) == {2, 4}  # 4: two cond rows and their weak rows, or the plain call at the end
     check(host, picture, expected(host, p))
 
 
@@ -148,7 +148,7 @@ def test_attention_replaced_throughout_finds_every_mark_once(monkeypatch: pytest
 
 @pytest.mark.parametrize("without_uncond", [(), (0, 1)])
 @pytest.mark.parametrize("forge", [False, True])
-def test_extra_calls_get_no_twins(
+def test_extra_calls_get_no_weak_rows(
     monkeypatch: pytest.MonkeyPatch, forge: bool, without_uncond: tuple[int, ...]
 ) -> None:
     """Self-attention guidance calls the UNet once more, with every row labelled cond."""
@@ -172,7 +172,7 @@ def test_extra_calls_get_no_twins(
     for x, timesteps, out in extra:
         with torch.no_grad(), fs.attach(host.unet, plan, rows=None):
             torch.testing.assert_close(out, host.unet(x, timesteps, context=p.words.cond), atol=TOLERANCE, rtol=0)
-    usual = [(1 if i in without_uncond else 2) + twins for i, twins in enumerate(TWINS)]
+    usual = [(1 if i in without_uncond else 2) + weak for i, weak in enumerate(WITH_WEAK)]
     assert rows == [n for i in range(3) for n in (usual[i], 1)]
     check(host, picture, expected(host, p, without_uncond=without_uncond))
     assert p.comments == {}
@@ -193,7 +193,7 @@ def tiled(unet: Any, x: Tensor, timesteps: Tensor, text: Tensor, **more: Any) ->
 
 
 @pytest.mark.parametrize("forge", [False, True])
-def test_tiles_in_tile_major_order_get_no_twins(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
+def test_tiles_in_tile_major_order_get_no_weak_rows(monkeypatch: pytest.MonkeyPatch, forge: bool) -> None:
     host = Host(monkeypatch, forge=forge)
 
     def around(unet: Any, x: Tensor, timesteps: Tensor, call: dict[str, Any]) -> Tensor:
@@ -375,7 +375,7 @@ def test_other_extensions_see_as_many_rows_as_announced(monkeypatch: pytest.Monk
     assert all(x == announced for x, announced in seen)
 
 
-def test_memory_for_the_twins_is_asked_for_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_for_the_weak_rows_is_asked_for_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     host = Host(monkeypatch, forge=True)
     host.request(True, size=(8, 16), hires=(8, 32), prompts=words(weights=((1.0,), (1.0,))))
     patcher = host.main_model.forge_objects.unet
@@ -429,7 +429,7 @@ def test_unet_is_told_the_base_size(monkeypatch: pytest.MonkeyPatch, forge: bool
     own = [text_and_vector(side)[1] for side in (p.words.uncond, p.words.cond)]
     rows = [own[0], own[1], own[1]] if forge else [own[1], own[0], own[1]]
     for step, y in enumerate(told):
-        given_rows = join(rows if TWINS[step] else rows[:2])
+        given_rows = join(rows if WITH_WEAK[step] else rows[:2])
         assert given_rows is not None
         torch.testing.assert_close(y, size_vector(given_rows, base) if wanted else given_rows, atol=1e-4, rtol=0)
 

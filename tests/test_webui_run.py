@@ -629,7 +629,7 @@ def test_user_presets_count(monkeypatch: pytest.MonkeyPatch, forge: bool, tmp_pa
 
 
 def test_denoisers_that_do_not_say_whose_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run stays without twins, and nothing breaks."""
+    """The run stays without weak rows, and nothing breaks."""
     host = Host(monkeypatch)
     callbacks = host.modules["modules.script_callbacks"].registered["cfg_denoiser"]
     real = callbacks[0]

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TIMESTEPS = (999.0, 500.0, 100.0)  # of the three steps: full dilation, annealing, plain
 STEP = 0.1
 CFG = 7.0
-# Height and width of the latents, small, but large enough that the twins differ: four and three times the base.
+# Height and width of the latents, small, but large enough that the weak rows differ: four and three times the base.
 SIZES = {"sd15": (8, 32), "sd21": (8, 32), "sdxl": (16, 32)}
 COND, UNCOND = 0, 1  # Forge's marks
 EVENTS = (

@@ -172,7 +172,7 @@ class Control:
 
 @contextmanager
 def inner_rows(unet: nn.Module) -> Iterator[list[int]]:
-    """How many rows each call had inside the UNet, where twins are counted."""
+    """How many rows each call had inside the UNet, where weak rows are counted."""
     rows: list[int] = []
     hook = unet.out.register_forward_pre_hook(lambda module, args: rows.append(len(args[0])))  # type: ignore[union-attr]
     yield rows

@@ -44,7 +44,7 @@ class Settings:
     base: (width, height) in pixels that the model was trained at, multiples of 8; overrides recognition and buckets.
     dilation: overrides the dilation at the start, a number in [1, 16]; 1 switches the method off.
     layers: "published", "down+mid" or "mid", or a comma-separated list of canonical names, each may hold ``*``.
-    guidance: estimate cond with the milder weak filter, at the price of extra rows (paper, section 3.4).
+    guidance: estimate cond with the milder weak filter, at the price of weak rows (paper, section 3.4).
     filter: low-pass the input of dilated convolutions (paper, section 3.2).
     stopband_strong, stopband_weak: gain in [0, 1] that is left in the stop-band.
     amp_guidance: factor in [1, 10] on the CFG scale before `start`, against blur; the authors use 2.4. Only with
@@ -55,7 +55,7 @@ class Settings:
     fast: compute weak rows in every second step, and use what they changed in the next; where the strong stop-band is
         0 and the dilation whole, convolve strong rows on a grid that is coarser by it. Not exact (docs/quality.md).
     rounding: what to do where the picture is no whole multiple of the base. "up": the next whole dilation, as the
-        authors do. "exact": the very ratio; the input of a convolution is enlarged until the next larger dilation fits,
+        authors do. "exact": the ratio itself; a convolution's input is enlarged until the next larger dilation fits,
         and its output reduced again. "down": the same with the next smaller dilation on a reduced input. "auto": plain
         up to `PLAIN_UP_TO` times the side, a whole multiple from 2 on near one, else "down" below 2 and "up" beyond
         (docs/quality.md).

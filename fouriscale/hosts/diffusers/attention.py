@@ -1,7 +1,7 @@
-"""Self-attention of a cond row and its weak twin with one softmax, for diffusers' own attention.
+"""Self-attention of a cond row and its weak row with one softmax, for diffusers' own attention.
 
-The twin uses its row's queries and keys, so the two differ in their values only: the values are put side by side, and
-one attention of twice the width (queries and keys padded with zeros) gives both. Exact.
+The weak row uses its row's queries and keys, so the two differ in their values only: the values are put side by side,
+and one attention of twice the width (queries and keys padded with zeros) gives both. Exact.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class JointProcessor:
         *args: Any,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """As the original where there are no twins."""
+        """As the original where there are no weak rows."""
         call = self._current.value
         rows = None if call is None else call.weak
         if rows is None or len(hidden_states) != rows.total or not (encoder_hidden_states is attention_mask is None):
@@ -75,14 +75,14 @@ class JointProcessor:
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rows: RowMap) -> torch.Tensor:
-    """Attention of the host's rows and the twins, (total, heads, tokens, width).
+    """Attention of the host's rows and the weak rows, (total, heads, tokens, width).
 
     q, k: of the host's rows, (batch, heads, tokens, width). v: of all rows.
     """
-    own, twins = take(v, rows.sources), v[rows.batch :]
+    own, weak = take(v, rows.sources), v[rows.batch :]
     padding = [0, own.shape[-1]]
     both = F.scaled_dot_product_attention(
-        F.pad(take(q, rows.sources), padding), F.pad(take(k, rows.sources), padding), torch.cat((own, twins), dim=-1),
+        F.pad(take(q, rows.sources), padding), F.pad(take(k, rows.sources), padding), torch.cat((own, weak), dim=-1),
         scale=q.shape[-1] ** -0.5,
     )  # fmt: skip
     result = torch.empty_like(v)

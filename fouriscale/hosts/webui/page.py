@@ -47,12 +47,7 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
         with gr.Row():
             prompt_box = gr.Textbox(prompt, label="Prompt", elem_id="page_prompt")
             negative = gr.Textbox("", label="Negative prompt", elem_id="page_negative")
-        with gr.Row():
-            width = gr.Slider(64, 8 * base, value=2 * base, step=8, label="Width", elem_id="page_width")
-            height = gr.Slider(64, 8 * base, value=2 * base, step=8, label="Height", elem_id="page_height")
-            step_count = gr.Slider(1, 100, value=steps, step=1, label="Steps", elem_id="page_steps")
-            scale = gr.Slider(1, 20, value=cfg, step=0.5, label="CFG scale", elem_id="page_cfg")
-            seed = gr.Number(0, label="Seed", precision=0, elem_id="page_seed")
+        width, height, *others = _numbers(base, steps, cfg)
         host = PanelHost(
             SwitchAccordion, lambda: model, environment, lambda: user_folder, size_inputs=(width, height), enabled=True
         )
@@ -84,7 +79,7 @@ def build_page(unet: Any, make: Maker, user_folder: Path, base: int, prompt: str
                 lines.append(str(error))
             return pictures, escape(", ".join(lines))
 
-        inputs = [prompt_box, negative, width, height, step_count, scale, seed, *panel.controls]
+        inputs = [prompt_box, negative, width, height, *others, *panel.controls]
         button.click(generate, inputs=inputs, outputs=[gallery, note])
         for event in panel.on_load:
             page.load(**event)
@@ -95,6 +90,18 @@ def serve(page: Any, host: str, port: int, **more: Any) -> None:
     """Serve the page at an address, for requests by that address or as localhost only; more: for gradio's launch."""
     guard = {"middleware": [Middleware(HostCheck, bound=host)]}
     page.queue().launch(server_name=host, server_port=port, share=False, app_kwargs=guard, **more)
+
+
+def _numbers(base: int, steps: int, cfg: float) -> tuple[Any, ...]:
+    """A row of fields: width, height, steps, CFG scale, seed. base: side of the training size in pixels."""
+    with gr.Row():
+        return (
+            gr.Slider(64, 8 * base, value=2 * base, step=8, label="Width", elem_id="page_width"),
+            gr.Slider(64, 8 * base, value=2 * base, step=8, label="Height", elem_id="page_height"),
+            gr.Slider(1, 100, value=steps, step=1, label="Steps", elem_id="page_steps"),
+            gr.Slider(1, 20, value=cfg, step=0.5, label="CFG scale", elem_id="page_cfg"),
+            gr.Number(0, label="Seed", precision=0, elem_id="page_seed"),
+        )
 
 
 def _number(name: str, value: Any) -> Any:

@@ -69,10 +69,10 @@ def and_parts(denoiser: Any) -> tuple[int, ...] | None:
 
 
 class WebuiRows(CallAdapter):
-    """Counts the rows of one denoiser call, so that the extra calls of SAG, PAG and the like get no twins.
+    """Counts the rows of one denoiser call, so that the extra calls of SAG, PAG and the like get no weak rows.
 
     base: where SDXL's size conditioning is overridden, the size that it is told, in pixels. say: called with a sentence
-    when a UNet call has more rows than were announced, as tiled sampling does; such rows get no twins either.
+    when a UNet call has more rows than were announced, as tiled sampling does; such rows get none either.
     """
 
     def __init__(self, base: Size | None = None, say: Callable[[str], None] | None = None):
@@ -142,7 +142,7 @@ class A1111Rows(WebuiRows):
 
     def _labels(self, rows: int, kwargs: dict[str, Any]) -> tuple[tuple[str, ...] | None, Samples | None]:
         # More rows than are left: a call that the denoiser did not announce (tiles of MultiDiffusion, guidance
-        # extensions). Their order is not known, so no row gets a twin.
+        # extensions). Their order is not known, so no row gets a weak row.
         if rows > len(self._queue):
             self._check(rows, self._total)
             return None, None

@@ -26,7 +26,7 @@ from .wrapping import Wrapping
 
 ATTRIBUTE = "_fouriscale_run"
 XYZ_ATTRIBUTE = "_fouriscale_xyz"
-TWIN_NAMES: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
+SECOND_ROWS: dict[str | None, list[str]] = {None: [], "cond": ["cond_weak"], "uncond": ["uncond_damped"]}
 REPLACED = "another script samples by itself (as img2img alternative test does) and tells other scripts of no pass"
 COMMENT = "FouriScale"  # what every comment of ours begins with
 
@@ -208,7 +208,7 @@ class Run:
             "preset": self._preset,
             "unet_calls": 0 if session is None else session.calls,
             "calls": {} if session is None else session.outcome.to_dict(),
-            "rows": ["uncond", "cond", *TWIN_NAMES[decided.method.weak_label]],
+            "rows": ["uncond", "cond", *SECOND_ROWS[decided.method.weak_label]],
             "dilation_by_step": [{"progress": p, "dilation": round(d, 4)} for p, d in history],
         }
         self._job.write(found)
@@ -264,7 +264,7 @@ def remove_leftovers(p: Any) -> None:
 
 
 def _reserve_memory(p: Any, size: tuple[int, int]) -> None:
-    """Tell Forge about the extra rows, on a copy of its patcher that the host drops after the pass."""
+    """Tell Forge about the weak rows, on a copy of its patcher that the host drops after the pass."""
     objects = p.sd_model.forge_objects
     patcher = getattr(objects, "unet", None)
     needed = ("clone", "memory_required", "add_extra_preserved_memory_during_sampling")

@@ -80,7 +80,7 @@ class Subject:
             return self.inputs.call(self.unet)
 
     def step(self, mode: str, kind: StepKind) -> Callable[[], torch.Tensor]:
-        """One step of `kind` in `mode`; returns the rows uncond and cond (its weak estimate)."""
+        """One step of `kind` in `mode`; returns the rows uncond and cond (from its weak row)."""
         plan = self.plan(mode)
         if mode == NAIVE:
             return lambda: self._naive(plan, kind)

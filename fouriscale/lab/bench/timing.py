@@ -21,8 +21,9 @@ def silent(name: str, seconds: float) -> None:
 class StepKind:
     """Steps of equal cost. strong, weak: whole-number dilations, 1 and 1 for plain. count: how many of the run.
 
-    step: the one that is measured, in the middle. alike: its twins would be their rows, so there are none. In fast mode
-    only, coarse: its convolutions run on a coarser grid; kept: it has what twins changed in the step before instead.
+    step: the one that is measured, in the middle. alike: its weak rows would be their rows, so there are none. In fast
+    mode only, coarse: its convolutions run on a coarser grid; kept: it has what weak rows changed in the step before
+    instead.
     """
 
     strong: int

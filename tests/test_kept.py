@@ -1,4 +1,4 @@
-"""Fast mode's second part: every second step adds what the weak twins changed in the step before."""
+"""Fast mode's second part: every second step adds what the weak rows changed in the step before."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_with_amplified_guidance() -> None:
     assert largest(found[0] - wanted[0]) <= 1e-5
 
 
-def test_nothing_is_kept_across_steps_whose_twins_would_be_their_rows() -> None:
+def test_nothing_is_kept_across_steps_whose_weak_rows_would_be_their_rows() -> None:
     unet = build("sd15")
     plan = fs.plan(unet, PX, PX, fast("sd15", start=0.1, stop=0.7))
     x = inputs("sd15", 2, LATENT, LATENT)
@@ -177,7 +177,7 @@ def test_nothing_is_kept_across_steps_whose_twins_would_be_their_rows() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"guidance": False}, {"method": "scalecrafter"}, {"method": "attn-entropy"}])
-def test_only_weak_twins_are_kept(changes: dict[str, Any]) -> None:
+def test_only_weak_rows_are_kept(changes: dict[str, Any]) -> None:
     unet = build("sd15")
     slow, quick = (fs.plan(unet, PX, PX, fs.Settings(fast=f, stopband_strong=0.3, **changes)) for f in (False, True))
     assert not quick.method.keeps_weak
@@ -203,7 +203,7 @@ def test_every_tensor_of_an_output_record_in_the_order_it_stands() -> None:
     assert not kept.next_call(0.2, rows, torch.Size((2, 1)))
 
 
-def test_the_estimate_counts_twins_in_every_second_step() -> None:
+def test_the_estimate_counts_weak_rows_in_every_second_step() -> None:
     for family in ("sd15", "sd21", "sdxl"):
         slow, quick = (fs.plan_family(family, 2048, 2048, fs.Settings(fast=f)) for f in (False, True))
         counts = [sum(plan.method.weak_rows_by_step()) for plan in (slow, quick)]
