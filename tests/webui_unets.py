@@ -181,19 +181,27 @@ def inner_rows(unet: nn.Module) -> Iterator[list[int]]:
 
 @contextmanager
 def failing(unet: Any, error: BaseException, call: int = 2) -> Iterator[None]:
-    """A convolution deep inside that raises at its n-th call, while it is dilated."""
+    """A convolution deep inside that raises at its n-th call, while it is dilated.
+
+    Calls that try it out before the UNet is called do not count.
+    """
     conv = unet.output_blocks[1][0].in_layers[2]
-    real, calls = conv.forward, 0
+    real, calls, under_way = conv.forward, 0, False
+
+    def begun(*_: Any) -> None:
+        nonlocal under_way
+        under_way = True
 
     def forward(x: Tensor) -> Tensor:
         nonlocal calls
-        calls += 1
+        calls += under_way
         if calls == call:
             raise error
         return real(x)
 
-    conv.forward = forward
+    conv.forward, handle = forward, unet.register_forward_pre_hook(begun)
     try:
         yield
     finally:
+        handle.remove()
         del conv.forward
