@@ -30,7 +30,7 @@ def chosen(family: str, size: Size) -> tuple[str, int, Size]:
     plan = fs.plan_family(family, *size, AUTO_SETTINGS if preset is None else preset.settings)
     largest = max(plan.method.treatment(layer, False, plan.dilation, (size[1] // 8, size[0] // 8), 1).dilation
                   for layer in plan.layers)  # fmt: skip
-    return plan.rounding, largest, plan.base
+    return plan.method.frame.rounding, largest, plan.base
 
 
 def changes(family: str) -> dict[int, tuple[str, int, Size]]:
@@ -56,7 +56,9 @@ def test_changes_are_few_and_far_from_what_is_chosen(family: str) -> None:
 @pytest.mark.parametrize("sides", [(2032, 2040, 2048, 2056, 2064), (3056, 3064, 3072, 3080, 3088)])
 def test_a_picture_near_a_multiple_is_that_multiple(sides: tuple[int, ...]) -> None:
     plans = [fs.plan_family("sdxl", side, side, AUTO_SETTINGS) for side in sides]
-    assert len({(p.dilation, p.scale, p.base, p.rounding, p.start, p.stop) for p in plans}) == 1
+    frames = [p.method.frame for p in plans]
+    assert len({(f.dilation, f.scale, f.base, f.rounding) for f in frames}) == 1
+    assert len({(p.start, p.stop) for p in plans}) == 1
     assert {(p.dilation, p.base) for p in plans} == {(round(sides[2] / 1024), (1024, 1024))}
 
 

@@ -90,11 +90,11 @@ def test_what_is_decided(
     assert decide(plan, progress, plan.cells, rows, host) == Call(progress, plan.method, **expected)
 
 
-@pytest.mark.parametrize("progress", [START, BEYOND])
+@pytest.mark.parametrize(("progress", "because"), [(START, "other_size"), (BEYOND, "beyond")])
 @pytest.mark.parametrize("cells", [(64, 64), (128, 64)])
-def test_another_size_stays_plain(progress: Any, cells: tuple[int, int]) -> None:
+def test_another_size_stays_plain(progress: Any, because: Any, cells: tuple[int, int]) -> None:
     made = decide(AMPLIFIED, progress, cells, PAIR, HOST)
-    assert made == Call(progress, AMPLIFIED.method, plain_because="other_size", freeu=False)
+    assert made == Call(progress, AMPLIFIED.method, plain_because=because, freeu=False)
 
 
 # Four times the side: until 0.24 at the training size, where the UNet is plain, and until 0.3 at half the size.
@@ -155,4 +155,4 @@ def test_hooks_read_the_call_alone() -> None:
         name for name, tree in trees.items() for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("planning", "settings")
     }  # fmt: skip
-    assert planning == {"attach", "call", "outcome", "session"}
+    assert planning == {"attach", "call", "modules", "outcome", "session"}

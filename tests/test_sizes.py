@@ -15,7 +15,6 @@ from fouriscale.maths.sizes import (
     bucket_of_shape,
     ceil_scale,
     check_picture_size,
-    megapixels,
     nearest_bucket,
     padded_period,
 )
@@ -36,14 +35,8 @@ SIDES = range(512, 4097, 64)
 @pytest.mark.parametrize(("size", "base", "dilation"), SDXL_EXAMPLES)
 def test_sdxl_examples(size: tuple[int, int], base: tuple[int, int], dilation: int) -> None:
     plan = fs.plan_family("sdxl", *size)
-    assert (plan.base, plan.dilation, plan.scale) == (base, float(dilation), dilation)
+    assert (plan.base, plan.dilation, plan.method.frame.scale) == (base, float(dilation), dilation)
     assert plan.active
-
-
-def test_buckets() -> None:
-    assert len(SDXL_BUCKETS) == 40
-    assert [(height, width) for width, height in SDXL_BUCKETS] == naive.BUCKETS
-    assert all(abs(megapixels(bucket) / megapixels((1024, 1024)) - 1) < 0.1 for bucket in SDXL_BUCKETS)
 
 
 def test_every_multiple_of_64_has_the_naive_implementations_bucket_or_a_larger_scale() -> None:
@@ -73,7 +66,7 @@ def test_a_sample_of_the_multiples_of_64_gives_plans(family: str) -> None:
         larger = any(side > base for side, base in zip(size, plan.base, strict=True))
         assert plan.active == larger
         assert plan.active == (plan.reason is None)
-        assert plan.dilation == plan.scale == (ceil_scale(size, plan.base))
+        assert plan.dilation == plan.method.frame.scale == (ceil_scale(size, plan.base))
         assert plan.cost > 1.0 if larger else plan.cost == 1.0
         assert str(plan).startswith(f"FouriScale for {family}, {size[0]}×{size[1]}, base ")
 

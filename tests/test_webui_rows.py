@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -441,6 +442,12 @@ class Recorder:
     """Stands where the session does."""
 
     rows: tuple[str, ...] | None = None
+
+    def label(self, labels: Sequence[str] | None, samples: Sequence[int | None] | None = None) -> None:
+        self.rows = None if labels is None else tuple(labels)
+
+    def is_planned(self, latent: torch.Tensor) -> bool:
+        return True
 
 
 @given(cond=st.integers(1, 12), uncond=st.integers(0, 6), cuts=st.sets(st.integers(1, 17)))

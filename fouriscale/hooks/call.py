@@ -76,9 +76,10 @@ def decide(plan: Plan, progress: Progress, cells: Cells, rows: RowMap | None, ho
 
     rows: the host's rows by `plan`'s weak label; None where they are not known.
     """
-    if cells != plan.cells:
-        return Call(progress, plan.method, plain_because="other_size", freeu=False)
     stage = plan.stage_at(progress)
+    if cells != plan.cells:
+        acts = stage is not None or plan.method.dilation_at(progress) is not None
+        return Call(progress, plan.method, plain_because="other_size" if acts else "beyond", freeu=False)
     not_coarse = host.not_coarse if stage is not None else ""
     if not_coarse:
         stage = None

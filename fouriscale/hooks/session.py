@@ -19,16 +19,13 @@ from ..unet.compiled import is_compiling
 from ..unet.gradients import refuse_checkpointing
 from .adapter import CallAdapter
 from .arguments import latent_of, timestep_of
-from .attention import QueryHook
 from .call import Call, HostSays, decide
 from .coarse import CoarseStart
-from .convolution import ConvHook
 from .current import CurrentCall
-from .freeu import FreeUHook
 from .kept import KeptDifferences
+from .modules import ModuleHooks
 from .outcome import Outcome, Verdict, verdict
 from .rows import RowMap, check_labels, map_tensors
-from .sharing import RowSharing
 from .split import SecondHalf
 
 
@@ -61,10 +58,9 @@ class Session:
         self._noise = noise
         self._unet = unet
         self._current = CurrentCall()
-        self._filters = FilterCache()
-        self._convs: list[ConvHook] = []
         self._handles: list[RemovableHandle] = []
-        self._stand_ins: list[Any] = []  # for parts of the host's attention; each has remove()
+        self._modules: ModuleHooks | None = None
+        self._filters = FilterCache()
         self._outer: Session | None = None
         self._resting = False
         self._second: SecondHalf | None = None
@@ -108,7 +104,7 @@ class Session:
     @property
     def hooks(self) -> int:
         """Number of hooks that are attached now."""
-        return len(self._handles)
+        return len(self._handles) + (0 if self._modules is None else len(self._modules))
 
     def attach(self) -> Session:
         """Register all hooks. A session that is already on this UNet rests until this one is closed."""
@@ -126,37 +122,21 @@ class Session:
         return self
 
     def _register(self) -> None:
-        unet, plan, keep = self._unet, self.plan, self._handles.extend
-        keep([unet.register_forward_pre_hook(self._before, with_kwargs=True)])
-        keep([unet.register_forward_hook(self._after, always_call=True)])
-        for layer in plan.hooked:
-            conv = ConvHook(layer, self._current, self._filters)
-            self._convs.append(conv)
-            keep(conv.attach(unet.get_submodule(layer.path)))
-        if plan.freeu is not None:
-            for path, backbone in plan.up_resnets:
-                factors = plan.freeu.factors(backbone)
-                if factors is not None:
-                    keep(FreeUHook(self._current, backbone, *factors).attach(unet.get_submodule(path)))
-        if plan.method.weak_label is not None:
-            for path in plan.shared:
-                keep(RowSharing(self._current, is_stage=True).attach(unet.get_submodule(path)))
-        for path in plan.attention:
-            if plan.method.weak_label == "cond":
-                self._stand_ins += self._adapter.join_attention(unet.get_submodule(path), self._current)
-                for projection in ("to_q", "to_k"):
-                    keep(RowSharing(self._current, is_stage=False).attach(unet.get_submodule(f"{path}.{projection}")))
-            if plan.method.scales_queries:
-                keep(QueryHook(self._current).attach(unet.get_submodule(f"{path}.to_q")))
-        self.outcome.hooks = len(plan.attention) if plan.method.scales_queries else len(self._convs)
+        self._modules = ModuleHooks(self._unet, self.plan, self._current, self._filters, self._adapter)
+        self._handles = [
+            self._unet.register_forward_pre_hook(self._before, with_kwargs=True),
+            self._unet.register_forward_hook(self._after, always_call=True),
+        ]
+        self.outcome.hooks = self._modules.acting
 
     def _detach(self) -> None:
         self._reset()
-        for handle in (*self._handles, *self._stand_ins):
+        for handle in self._handles:
             handle.remove()
-        self._handles.clear()
-        self._stand_ins.clear()
-        self._convs.clear()
+        self._handles = []
+        if self._modules is not None:
+            self._modules.remove()
+            self._modules = None
 
     def close(self) -> None:
         """Remove every hook and restore every attribute. Safe to call twice, and at any moment.
@@ -190,8 +170,8 @@ class Session:
         self._second = None
         if self._coarse is not None:
             self._coarse.forget()
-        for conv in self._convs:
-            conv.restore()
+        if self._modules is not None:
+            self._modules.restore()
 
     def _before(self, unet: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if is_compiling():
@@ -239,8 +219,7 @@ class Session:
         self.outcome.unpaired += call.unpaired
         self.outcome.not_coarse = call.not_coarse or self.outcome.not_coarse
         self.outcome.assumed |= call.coarse is not None and self._noise is None
-        beyond = self.plan.method.dilation_at(call.progress) is None and self.plan.stage_at(call.progress) is None
-        if call.plain_because == "other_size" and not (beyond and self.plan.freeu is None):
+        if not call.freeu and (call.plain_because == "other_size" or self.plan.freeu is not None):
             self._warn(latent)
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:
