@@ -48,7 +48,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *args: object) -> int:
 
 
 def test_size_on_disk(folder: Path) -> None:
-    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    data = (p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc"))
+    sizes = {p.relative_to(folder).as_posix(): p.stat().st_size for p in data}
     assert 1_000_000 < sum(sizes.values()) <= LARGEST
     assert sizes["unet/diffusion_pytorch_model.safetensors"] > 0.5 * sum(sizes.values())
     assert [name for name in sizes if not name.endswith((".json", ".txt", ".safetensors", ".md"))] == []
