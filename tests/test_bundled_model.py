@@ -14,7 +14,6 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextModel
 
-import fouriscale.cli.demo as demo_module
 from fouriscale import model as bundled
 from fouriscale.cli import main
 from fouriscale.hosts.diffusers.pipeline import load_pipeline
@@ -101,7 +100,7 @@ def test_it_draws_an_object(pipe: Any) -> None:
 
 
 def test_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(demo_module, "STEPS", 2)
+    monkeypatch.setattr(bundled, "STEPS", 2)
     assert run(monkeypatch, "demo", "--prompts", "hamburger, hamburger", "--out", tmp_path) == 0
     out, err = capsys.readouterr()
     assert err == ""
