@@ -290,7 +290,8 @@ def test_a_size_that_the_call_says_is_the_callers(pipes: dict[str, Any]) -> None
             latents(pipe, width=2 * BASE, height=2 * BASE)
         return seen
 
-    with pytest.warns(UserWarning, match="had no effect, because every UNet call in which it should act had another size"):
+    said = "had no effect, because every UNet call in which it should act had another size"
+    with pytest.warns(UserWarning, match=said):
         seen = call()
     assert {tuple(size) for size in seen} == {(16, 16)}
 
