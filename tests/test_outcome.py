@@ -51,7 +51,7 @@ def test_calls_in_which_no_hook_ran_are_plain_and_do_not_count(settings: dict[st
     elsewhere(unet)
     outputs, session = steps(unet, call, plan)
     assert all(largest(output - plain) <= TOLERANCE for output in outputs)
-    due = sum(plan.dilation_at((step, 50)) > 1.0 for step in STEPS)
+    due = sum(plan.method.dilation_at((step, 50)) is not None for step in STEPS)
     assert (session.calls, session.outcome.unreached, session.outcome.beyond) == (0, due, len(STEPS) - due)
     assert session.verdict.sentence == f"had no effect, because {UNREACHED}"
 
@@ -134,7 +134,8 @@ class Small(nn.Module):
 def test_a_unet_that_is_compiled_behind_the_session_stays_plain_and_says_so(fresh_compiler: Any, when: str) -> None:
     full = fs.plan(build("sd15"), PX, PX)
     layer = dataclasses.replace(full.layers[0], path="conv", level=0)
-    plan = dataclasses.replace(full, layers=(layer,), shared=(), attention=(), freeu=None, up_resnets=())
+    method = dataclasses.replace(full.method, layers=(layer,))
+    plan = dataclasses.replace(full, method=method, shared=(), attention=(), freeu=None, up_resnets=())
     torch.manual_seed(0)
     unet = Small().requires_grad_(False)
     x = torch.randn(2, 4, LATENT, LATENT)
