@@ -211,7 +211,7 @@ def test_star_selects_every_convolution() -> None:
     "pattern", ["input_blocks.7.0.in_layers.2", "conv_in", "mid_block.attentions.*", "Mid_block.*"]
 )
 def test_patterns_that_match_nothing(pattern: str) -> None:
-    message = f"layers = {pattern!r} is not allowed: no such convolution; names look like down_blocks.2.resnets.0.conv1"
+    message = f"layers = {pattern!r} is not allowed: no such convolution; names look like down_blocks.0.resnets.0.conv1"
     with pytest.raises(fs.SettingsError, match="^" + re.escape(message) + "$"):
         fs.plan(build("sd15"), 128, 128, fs.Settings(layers="mid_block.*," + pattern))
 
