@@ -63,6 +63,8 @@ def same_after_pasting(parsed: Parsed, family: str, size: tuple[int, int] | None
         assert args.preset == "Custom"
         stop = plan.stop if wanted.stop is None else wanted.stop
         wanted = wanted.replace(start=min(plan.start if wanted.start is None else wanted.start, stop), stop=stop)
+    if plan.stop == 0.0:  # switched off, whatever start is; what is written is not behind stop
+        plan = plan_family(family, *plan.size, wanted)
     assert restored == dataclasses.replace(plan, settings=wanted)
     read = from_fields(parse_infotext(text), family, size or SIZES[family], PRESETS)
     assert read == wanted  # so the picture can be made without the WebUI
