@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -316,8 +317,9 @@ def test_an_interrupt_during_the_start_is_silent(tmp_path: Path, start: list[str
     root = Path(__file__).resolve().parent.parent
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
     done = subprocess.run(
-        [sys.executable, *start, "presets"], capture_output=True, text=True, check=False, env=environment
-    )
+        [sys.executable, *start, "presets"], capture_output=True, text=True, check=False, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+    )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

@@ -218,7 +218,7 @@ class Session:
         self.outcome.first = call.progress if self.outcome.first is None else self.outcome.first
         self.outcome.unpaired += call.unpaired
         self.outcome.not_coarse = call.not_coarse or self.outcome.not_coarse
-        self.outcome.assumed |= call.coarse is not None and self._noise is None
+        self.outcome.assumed |= call.coarse is not None and self._noise is None and self.plan.predicts
         if not call.freeu and (call.plain_because == "other_size" or self.plan.freeu is not None):
             self._warn(latent)
 
