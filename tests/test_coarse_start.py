@@ -139,13 +139,7 @@ def test_what_has_the_pictures_size_is_sampled_with_it() -> None:
     unet = build("sd15")
     plan = fs.plan(unet, 128, 128, fs.Settings(coarse=0.5))
     grids = {16 // k: SampleGrid((16 // k,) * 2, (8 // k,) * 2, torch.device("cpu")) for k in (1, 2, 4, 8)}
-    shapes: list[tuple[int, ...]] = []
-
-    def note(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        shapes.extend(tuple(o.shape[1:]) for o in output[1])
-
     call = inputs("sd15", 2, 16, 16)
-    unet.down_blocks[0].register_forward_hook(note, with_kwargs=True)
     channels_and_sizes = (
         (8, 16),
         (8, 16),
@@ -253,3 +247,44 @@ def test_a_schedule_that_nobody_told_is_assumed_and_said() -> None:
         session.progress = (0, 50)
         unet(**inputs("sd15", 2, 16, 16))
     assert session.verdict.notes == ()
+
+
+def test_fast_mode_lends_nothing_to_a_stage_of_another_size() -> None:
+    """The first step of each size computes its own weak rows, also where the step before had some."""
+    unet = build("sd15")
+    call = inputs("sd15", 2, 32, 32)
+    settings = fs.Settings(coarse=0.5, start=1.0, stop=1.0)
+    quick, slow = (fs.plan(unet, 256, 256, settings.replace(fast=fast)) for fast in (True, False))
+    edge = round(50 * quick.stages[1].until)
+    rows: list[int] = []
+    unet.conv_out.register_forward_hook(lambda m, a, o: rows.append(len(o)))
+    with torch.no_grad(), fs.attach(unet, quick, noise=schedule_of()) as session:
+        for step in (edge - 2, edge - 1, edge, edge + 1):
+            session.progress = (step, 50)
+            assert torch.isfinite(unet(**call).sample).all()
+    assert rows == [3, 2, 3, 2]
+    rows.clear()
+    with torch.no_grad(), fs.attach(unet, quick, noise=schedule_of()) as session:
+        for step in (edge - 1, edge):  # the level's last step has weak rows, and so has the first at full size
+            session.progress = (step, 50)
+            made = unet(**call).sample
+    assert rows == [3, 3]
+    # In fast mode the strong rows' convolutions run on a coarser grid, so only the shape of the two is the same.
+    assert made.shape == one_call(unet, slow, call, (edge, 50)).shape
+
+
+def test_where_the_host_tiles_the_enlarged_latent_goes_round_the_border() -> None:
+    unet = build("sd15")
+    plan = fs.plan(unet, 128, 128, THROUGHOUT)
+    call = inputs("sd15", 1, 16, 16)
+    for mode in ("zeros", "circular"):
+        for module in unet.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.padding_mode = mode
+        made = one_call(unet, plan, call, rows=None)
+        clean = schedule_of().clean(call["sample"], made, torch.tensor(500))
+        ways = [SampleGrid(plan.cells, plan.stages[0].cells, torch.device("cpu"), wraps) for wraps in (False, True)]
+        off = [largest(way.enlarge(way.sample(clean)) - clean) for way in ways]
+        right, wrong = off if mode == "zeros" else off[::-1]
+        assert right < 1e-4
+        assert wrong > 0.1

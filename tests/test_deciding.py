@@ -91,6 +91,11 @@ CASES = {
     "another FreeU": Case(
         {"freeu": True}, WIDE, [True], "its FreeU stepped aside", "its FreeU stepped aside", plan=False, freeu=True
     ),
+    "a coarse start in a pass that begins with a picture": Case(
+        {"coarse": 0.7}, {**WIDE, "img2img": True, "denoising_strength": 0.9}, [True],
+        "no coarse start: the pass begins with a picture", "no coarse start: the pass begins with a picture",
+        plan=False,
+    ),
     "switched off": Case({"enabled": False}, WIDE, [False], "Off. When on: SD 1.5 256×64: dilation 4", plan=False),
 }  # fmt: skip
 

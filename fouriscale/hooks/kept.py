@@ -13,7 +13,7 @@ import torch
 from ..maths.schedule import Progress, position
 from .rows import RowMap, map_tensors, take
 
-Key = tuple[int, RowMap, torch.Size]
+Key = tuple[int, RowMap, tuple[int, int]]
 
 
 class KeptDifferences:
@@ -25,8 +25,11 @@ class KeptDifferences:
         self._key: Key | None = None
         self._kept: dict[Key, tuple[int, list[torch.Tensor]]] = {}
 
-    def next_call(self, progress: Progress, rows: RowMap, size: torch.Size) -> bool:
-        """Whether the call with `rows` may go without weak rows, because the step before computed theirs."""
+    def next_call(self, progress: Progress, rows: RowMap, size: tuple[int, int]) -> bool:
+        """Whether the call with `rows` may go without weak rows, because the step before computed theirs.
+
+        size: (height, width) of the latent that the UNet works on.
+        """
         if progress != self._progress:
             if self._progress is not None and position(progress) < position(self._progress):
                 self.forget()  # another picture

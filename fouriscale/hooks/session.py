@@ -20,7 +20,7 @@ from ..unet.gradients import refuse_checkpointing
 from .adapter import CallAdapter
 from .arguments import latent_of, timestep_of
 from .call import Call, HostSays, decide
-from .coarse import CoarseStart
+from .coarse import CoarseStart, wraps
 from .current import CurrentCall
 from .kept import KeptDifferences
 from .modules import ModuleHooks
@@ -64,7 +64,7 @@ class Session:
         self._outer: Session | None = None
         self._resting = False
         self._second: SecondHalf | None = None
-        self._coarse = CoarseStart(noise, plan.levels, plan.predicts) if plan.stages else None
+        self._coarse = CoarseStart(noise, plan.levels, plan.predicts, wraps(unet)) if plan.stages else None
 
     @property
     def rows(self) -> tuple[str, ...] | None:
@@ -190,7 +190,10 @@ class Session:
         if self.kept is not None and call.dilation is not None:
             if not call.method.weak_rows_differ(call.dilation):
                 self.kept.forget()
-            elif call.host is not None and self.kept.next_call(call.progress, call.host, latent.shape):
+            # Differences are of the size that the UNet works at: the next stage has no use for them.
+            elif call.host is not None and self.kept.next_call(
+                call.progress, call.host, call.coarse or self.plan.cells
+            ):
                 call = call.without_weak_rows()
         self._current.value = call
         if call.coarse is not None and self._coarse is not None:
@@ -219,7 +222,7 @@ class Session:
         self.outcome.unpaired += call.unpaired
         self.outcome.not_coarse = call.not_coarse or self.outcome.not_coarse
         self.outcome.assumed |= call.coarse is not None and self._noise is None and self.plan.predicts
-        if not call.freeu and (call.plain_because == "other_size" or self.plan.freeu is not None):
+        if not self.is_planned(latent) and (call.plain_because == "other_size" or self.plan.freeu is not None):
             self._warn(latent)
 
     def _after(self, unet: torch.nn.Module, args: tuple[Any, ...], output: Any) -> Any:

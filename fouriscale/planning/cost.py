@@ -67,26 +67,23 @@ def run_cost(blueprint: Blueprint, plan: Plan, steps: int = 50) -> float:
     Steps of the coarse start cost what the UNet costs at their size; the blocks before the first hooked convolution
     are not computed for weak rows.
     """
-    plain = 2.0 * sum(row_costs(blueprint, plan.size).values())
+    parts = (plan, *(stage.plan for stage in plan.stages))
+    costs = {id(part): _step_costs(blueprint, part) for part in parts}
+    weak = {id(part): part.method.weak_rows_by_step(steps) for part in parts if part.active}
     total = 0.0
-    before_weak: dict[int, bool] = {}
     for i in range(steps):
         stage = plan.stage_at((i, steps))
         part = plan if stage is None else stage.plan
-        needed = part.active and part.method.has_weak_rows(part.method.dilation_at((i, steps)))
-        computed = needed and not (part.method.keeps_weak and before_weak.get(i - 1, False))
-        before_weak[i] = computed
-        total += _step_cost(blueprint, part, computed)
-    return total / (steps * plain)
+        total += costs[id(part)][part.active and weak[id(part)][i]]
+    return total / (steps * costs[id(plan)][0])
 
 
-def _step_cost(blueprint: Blueprint, plan: Plan, weak: bool) -> float:
+def _step_costs(blueprint: Blueprint, plan: Plan) -> tuple[float, float]:
+    """Multiply-adds of a step of two rows at the plan's size: without weak rows, and with one."""
     costs = row_costs(blueprint, plan.size)
     whole, shared = sum(costs.values()), 0.0
-    if not weak:
-        return 2.0 * whole
     for block, cost in costs.items():
-        if plan.layers[0].name.startswith(block + "."):
+        if not plan.layers or plan.layers[0].name.startswith(block + "."):
             break
         shared += cost
-    return 3.0 * whole - shared
+    return 2.0 * whole, 3.0 * whole - shared

@@ -39,9 +39,9 @@ class Plan:
 
     size: (width, height) in pixels. method: what is done at full size. stages: of the coarse start, in order. shared:
     paths of the blocks before the first hooked convolution. attention: paths of the self-attention modules.
-    up_resnets: see `Structure`. levels: resolutions of the UNet. predicts: False for a ControlNet, which
-    makes residuals. cost: estimated time of a whole run relative to the
-    plain UNet at the same size.
+    up_resnets: see `Structure`. levels: resolutions of the UNet. predicts: False for a ControlNet, which makes
+    residuals. cost: estimated time of a whole run relative to the plain UNet at the
+    same size.
     """
 
     settings: Settings

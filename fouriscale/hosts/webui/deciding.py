@@ -102,6 +102,10 @@ def _decide(model: Structure, request: Request, one: Pass, host: HostState) -> P
     notes: tuple[str, ...] = ()
     if settings.freeu and host.other_freeu:
         settings, notes = settings.replace(freeu=False), ("its FreeU stepped aside: another FreeU is active",)
+    if settings.coarse and one.strength < 1.0:
+        # At a smaller size the pass would lose what the picture that it begins with already has.
+        settings = settings.replace(coarse=0.0)
+        notes = (*notes, "no coarse start: the pass begins with a picture")
     made = plan_structure(model, *one.size, settings)
     wanted = request.parsed.args.passes
     chosen = wanted == "Both" or (wanted == "Hires pass") == (one.kind == HIRES)
